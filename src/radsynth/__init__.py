@@ -1,0 +1,1 @@
+"""radsynth: make medical images across modalities, and explain them. For research, not for clinical use."""

