@@ -47,8 +47,8 @@ class RadsynthError(Exception):
 class InputRefused(RadsynthError):
     """An input file that must not be used: refused outright.
 
-    `reason` is a short stable code in snake_case (`xml_doctype`, `png_truncated`, `nifti_affine_singular`), the one that
-    `radsynth check --json` prints and that the quarantine tables hold.
+    `reason` is a short stable code in snake_case (`xml_doctype`, `png_truncated`, `nifti_affine_singular`), the
+    one that `radsynth check --json` prints and that the quarantine tables hold.
     """
 
     verdict = "refused"
@@ -69,7 +69,7 @@ class NonFiniteLoss(RadsynthError):
 
 
 def one_line_errors(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a program's entry so that a `RadsynthError` becomes one line on stderr and its exit code, without a traceback."""
+    """Wrap a program's entry so that a `RadsynthError` becomes one line on stderr and its exit code."""
 
     @functools.wraps(main)
     def wrapped(*args: object, **kwargs: object) -> None:

@@ -1,4 +1,4 @@
-"""Every table that passes between stages: its columns, types and units, and the only doors it is read and written through.
+"""Every table that passes between stages: columns, types and units, and the only doors it is read and written through.
 
 A schema judges types and presence; whether values may be used is Great Expectations' business (`radsynth.validation`).
 Arrays lie beside their table as ``.npy`` files whose first axis is the table's `row` column.
@@ -85,7 +85,7 @@ QUARANTINE = Table(
     {"kind": "report | image | volume | series | archive", "verdict": "quarantined | refused"},
 )
 
-# ---- chest ------------------------------------------------------------------------------------------------------------
+# ---- chest ----
 
 RAW_REPORTS = Table(
     "raw reports",
@@ -120,7 +120,7 @@ FINDING_TRUTH = Table(
         "zone": "upper | mid | lower | ''",
         "size_mm": "largest extent, mm",
         "severity": "0..1",
-        "mask_row": "row of masks.npy: uint8 (M, 256, 32), the 256x256 mask packed by numpy.packbits along the last axis",
+        "mask_row": "row of masks.npy: uint8 (M, 256, 32), the 256x256 mask through numpy.packbits on the last axis",
     },
 )
 
@@ -214,7 +214,7 @@ CHEST = Table(
     | _LABEL_UNITS,
 )
 
-# ---- brain ------------------------------------------------------------------------------------------------------------
+# ---- brain ----
 
 RAW_VOLUMES = Table(
     "raw volumes",

@@ -22,11 +22,13 @@ FINDINGS: tuple[str, ...] = (
 """Findings of the chest, in the order of every label vector. NIH ChestX-ray14's fourteen (its "Infiltration" is
 `opacity` here) and `fracture`."""
 
-SIDED_FINDINGS: tuple[str, ...] = tuple(f for f in FINDINGS if f not in ("cardiomegaly", "edema", "emphysema", "hernia"))
+SIDED_FINDINGS: tuple[str, ...] = tuple(
+    f for f in FINDINGS if f not in ("cardiomegaly", "edema", "emphysema", "hernia")
+)
 """Findings that can be on the patient's left, right or both."""
 
 SIDES: tuple[str, ...] = ("", "left", "right", "both")
-"""The PATIENT's side, not the picture's: on a frontal image the patient's left is drawn on the right. "" is not stated."""
+"""The PATIENT's side, not the picture's: on a frontal image the patient's left is on the right. "" is not stated."""
 
 VIEWS: tuple[str, ...] = ("frontal", "lateral", "unknown")
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
