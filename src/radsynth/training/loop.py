@@ -1,0 +1,220 @@
+"""One training loop for every network: phases in turn, checkpoints, averages, validation, history.
+
+The order of the phases is the order of the game (after the phases of StyleGAN3's training loop, Karras et al. 2021).
+Started again with the same settings, data and code it continues where it was; on a CPU the result is the same to the
+bit as without the interruption.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from radsynth.errors import NonFiniteLoss
+from radsynth.progress import Meter
+from radsynth.training.checkpoints import Stateful, load_checkpoint, save_checkpoint
+from radsynth.training.device import Device
+from radsynth.training.ema import Ema
+
+Batch = Any
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One player's move.
+
+    Parameters
+    ----------
+    name
+        Shown in errors.
+    modules
+        The networks that this move trains; all others are frozen while it runs.
+    optimizer
+        Over the parameters of `modules`.
+    accumulate
+        Runs its own forward and backward on a batch and returns detached scalars by name.
+    learning_rate
+        Pure function of the images seen; None keeps the optimiser's own.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    optimizer: torch.optim.Optimizer
+    accumulate: Callable[[Batch], dict[str, Tensor]]
+    learning_rate: Callable[[int], float] | None = None
+
+
+@dataclass(frozen=True)
+class Follow:
+    """A network and the average that follows it."""
+
+    network: nn.Module
+    ema: Ema
+
+
+@dataclass
+class Outcome:
+    """What training leaves: the curves, and the weights that validation chose (the last ones without validation)."""
+
+    history: list[dict[str, float]]
+    system: list[dict[str, float]]
+    images_seen: int
+    best_images_seen: int
+    best_score: float | None
+    best: dict[str, Tensor] = field(repr=False)
+
+
+def train(
+    *,
+    what: str,
+    phases: list[Phase],
+    batch_at: Callable[[int], Batch],
+    batch_size: int,
+    images_seen: int,
+    device: Device,
+    state: dict[str, Stateful],
+    result: Callable[[], dict[str, Tensor]],
+    follow: list[Follow] = (),
+    checkpoint_folder: Path | None = None,
+    checkpoint_images: int = 10_000,
+    validate: Callable[[int], dict[str, float]] | None = None,
+    validate_images: int = 10_000,
+    score: str | None = None,
+    log_images: int | None = None,
+) -> Outcome:
+    """Play the game of `phases` until `images_seen` images were seen.
+
+    Parameters
+    ----------
+    what
+        Shown in the progress, e.g. ``"training the report GAN"``.
+    batch_at
+        Pure function: images seen so far -> the next batch, on the CPU. It is called one batch ahead in a thread.
+    state
+        Everything that must be in a checkpoint: networks, optimisers, averages, pools.
+    result
+        The weights to keep, by name; asked for whenever validation improves and at the end.
+    validate
+        Images seen -> metrics on the validation split; may also draw pictures. Runs every `validate_images` images
+        and at the end, without changing the training's random numbers.
+    score
+        The name of the metric that chooses; lower is better.
+
+    Raises
+    ------
+    NonFiniteLoss
+        Before the update, with the images seen and the names of the losses.
+    """
+    log_images = log_images or max(images_seen // 100, batch_size)
+    history: list[dict[str, float]] = []
+    system: list[dict[str, float]] = []
+    seen, best_seen, best_score, best = 0, 0, None, result()
+    sums: dict[str, Tensor] = {}
+    steps = 0
+    resumed = load_checkpoint(checkpoint_folder, state) if checkpoint_folder else None
+    if resumed:
+        seen, history, system = resumed["seen"], resumed["history"], resumed["system"]
+        best_seen, best_score, best = resumed["best_seen"], resumed["best_score"], resumed["best"]
+        sums, steps = {k: v.to(device.device) for k, v in resumed["sums"].items()}, resumed["steps"]
+        print(f"{what}: continuing after {seen} images", file=sys.stderr)
+
+    window_start, window_seen = time.monotonic(), seen
+    with ThreadPoolExecutor(1) as ahead, Meter(what, images_seen, done=seen) as meter:
+        upcoming = ahead.submit(batch_at, seen)
+        while seen < images_seen:
+            batch = upcoming.result()
+            upcoming = ahead.submit(batch_at, seen + batch_size)
+            for phase in phases:
+                _move(phase, batch, seen, phases, device, sums)
+            seen += batch_size
+            steps += 1
+            for pair in follow:
+                pair.ema.update(pair.network, batch_size, seen)
+            done = seen >= images_seen
+            meter.advance(batch_size)
+
+            if done or _passed(seen, batch_size, log_images):
+                means = {name: (total / steps).item() for name, total in sums.items()}
+                history.append({"images_seen": seen, **means})
+                seconds = time.monotonic() - window_start
+                system.append({"images_seen": seen, **_system_figures((seen - window_seen) / seconds)})
+                sums, steps, window_start, window_seen = {}, 0, time.monotonic(), seen
+            if validate and (done or _passed(seen, batch_size, validate_images)):
+                with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+                    figures = validate(seen)
+                history[-1] |= figures
+                if score is None or best_score is None or figures[score] < best_score:
+                    best_seen, best = seen, {k: v.detach().clone().cpu() for k, v in result().items()}
+                    best_score = None if score is None else figures[score]
+                window_start = time.monotonic()
+            if checkpoint_folder and not done and device.rank == 0 and _passed(seen, batch_size, checkpoint_images):
+                progress = {
+                    "seen": seen,
+                    "history": history,
+                    "system": system,
+                    "best_seen": best_seen,
+                    "best_score": best_score,
+                    "best": best,
+                    "sums": sums,
+                    "steps": steps,
+                }
+                save_checkpoint(checkpoint_folder, seen, state, progress)
+        upcoming.cancel()
+    if validate is None:
+        best_seen, best = seen, {k: v.detach().clone().cpu() for k, v in result().items()}
+    return Outcome(history, system, seen, best_seen, best_score, best)
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a finished training, once its model is written."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(phase: Phase, batch: Batch, seen: int, phases: list[Phase], device: Device, sums: dict[str, Tensor]) -> None:
+    for other in phases:
+        for module in other.modules:
+            module.requires_grad_(False)
+    for module in phase.modules:
+        module.requires_grad_(True)
+    if phase.learning_rate:
+        for group in phase.optimizer.param_groups:
+            group["lr"] = phase.learning_rate(seen)
+    phase.optimizer.zero_grad(set_to_none=True)
+    losses = phase.accumulate(batch)
+    values = torch.stack([v.float() for v in losses.values()])
+    if not torch.isfinite(values).all():
+        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
+        raise NonFiniteLoss(
+            f"loss {', '.join(bad)} of phase {phase.name} is not finite after {seen} images",
+            next_step="lower the learning rate or look at the data",
+        )
+    device.sum_gradients(phase.modules)
+    phase.optimizer.step()
+    for name, value in losses.items():
+        sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+
+
+def _passed(seen: int, batch_size: int, every: int) -> bool:
+    return seen // every > (seen - batch_size) // every
+
+
+def _system_figures(images_per_second: float) -> dict[str, float]:
+    import psutil
+
+    figures = {
+        "images_per_second": images_per_second,
+        "cpu_utilization_percentage": psutil.cpu_percent(),
+        "process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+    }
+    if torch.cuda.is_available():
+        figures["gpu_memory_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+    return figures

@@ -1,0 +1,84 @@
+"""A finished model on disk: `weights.safetensors` and `model.json` in one folder, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+from torch import Tensor
+
+from radsynth.errors import RadsynthError
+from radsynth.files import atomic_folder, atomic_path, read_json, sha256_of
+from radsynth.training.loop import Outcome
+
+_CODE = Path(__file__).resolve().parent.parent
+
+
+def fingerprint(settings: dict[str, Any], data: list[Path]) -> str:
+    """Name a training by its settings, the content of its data and the code that trains: 16 hex digits.
+
+    Equal fingerprints mean that training would give the same model; checkpoints and tracked runs carry it.
+
+    Parameters
+    ----------
+    settings
+        All that shapes the training, the seed included; plain JSON values.
+    data
+        Files and folders that it reads.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in data:
+        digest.update(sha256_of(path).encode())
+    for room in ("networks", "losses", "training"):
+        for file in sorted((_CODE / room).glob("*.py")):
+            digest.update(file.name.encode() + sha256_of(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def save_model(folder: str | Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write a model folder whole or not at all.
+
+    Parameters
+    ----------
+    weights
+        State dict; of several networks, with names prefixed (``mr_to_ct.``).
+    description
+        What `model.json` says: constructor arguments under ``"network"``, ranges of input and output, settings,
+        fingerprint, how it was chosen.
+    """
+    with atomic_folder(folder) as temporary:
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        safetensors.torch.save_file(contiguous, temporary / "weights.safetensors")
+        text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False)
+        (temporary / "model.json").write_text(text + "\n", encoding="utf-8")
+
+
+def load_model(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_model` wrote: (weights on the CPU, description).
+
+    Raises
+    ------
+    RadsynthError
+        Where the folder holds no model.
+    """
+    folder = Path(folder)
+    if not (folder / "weights.safetensors").is_file() or not (folder / "model.json").is_file():
+        raise RadsynthError("no model here", where=folder, expected="weights.safetensors and model.json")
+    return safetensors.torch.load_file(folder / "weights.safetensors"), read_json(folder / "model.json")
+
+
+def part_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with ``prefix.``, without it."""
+    return {name[len(prefix) + 1 :]: value for name, value in weights.items() if name.startswith(prefix + ".")}
+
+
+def write_history(outcome: Outcome, path: str | Path) -> None:
+    """Write the curves as CSV, and the machine's figures (speed, memory) beside them as ``<name>.system.csv``."""
+    path = Path(path)
+    for rows, target in ((outcome.history, path), (outcome.system, path.with_suffix(".system.csv"))):
+        with atomic_path(target) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
