@@ -81,10 +81,19 @@ class ValidateChest(Section):
     max_label_drift: Fraction
     """Largest change of any finding's rate against the accepted reference before a warning."""
     min_studies: Positive
+    min_positives: Annotated[int, Field(ge=0)]
+    """Training studies with a finding below which the finding is warned about."""
+    max_xxxx_share: Fraction
+    """Share of reports that held de-identification tokens above which there is a warning."""
+    max_prior_share: Fraction
+    """Share of reports that speak of prior studies above which there is a warning."""
+    max_quarantined: Fraction
+    """Share of files set aside above which there is a warning."""
 
 
 class ValidateBrain(Section):
     min_volumes: Positive
+    max_quarantined: Fraction
 
 
 class TrainClassifier(Section):
@@ -106,6 +115,8 @@ class TrainPerceptual(Section):
 
 
 class TrainReportGan(Section):
+    views: tuple[Literal["frontal", "lateral"], ...]
+    """Views of the pictures to learn; the view is part of the condition."""
     images_seen: Positive
     text_warmup_images: int
     reconstruction_images: int
@@ -136,6 +147,10 @@ class TrainCyclegan(Section):
     """HU range that the network's -1..1 stands for."""
     head_channels: bool
     """Feed the head mask and the distance to the skin beside the image."""
+    discriminator_layers: Positive
+    """Convolutions of stride 2: 2 judges patches of 34x34 pixels, 3 of 70x70."""
+    slice_reach: Annotated[int, Field(ge=0)]
+    """An MR slice meets CT slices at most this many slices higher or lower."""
     learning_rate: float
     pool_size: int
     ema_half_life_images: Positive

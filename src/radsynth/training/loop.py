@@ -26,6 +26,7 @@ from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 
 Batch = Any
+Sums = dict[str, tuple[Tensor, int]]
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,12 @@ def train(
     history: list[dict[str, float]] = []
     system: list[dict[str, float]] = []
     seen, best_seen, best_score, best = 0, 0, None, result()
-    sums: dict[str, Tensor] = {}
-    steps = 0
+    sums: Sums = {}
     resumed = load_checkpoint(checkpoint_folder, state) if checkpoint_folder else None
     if resumed:
         seen, history, system = resumed["seen"], resumed["history"], resumed["system"]
         best_seen, best_score, best = resumed["best_seen"], resumed["best_score"], resumed["best"]
-        sums, steps = {k: v.to(device.device) for k, v in resumed["sums"].items()}, resumed["steps"]
+        sums = {name: (total.to(device.device), count) for name, (total, count) in resumed["sums"].items()}
         print(f"{what}: continuing after {seen} images", file=sys.stderr)
 
     window_start, window_seen = time.monotonic(), seen
@@ -136,18 +136,17 @@ def train(
             for phase in phases:
                 _move(phase, batch, seen, phases, device, sums)
             seen += batch_size
-            steps += 1
             for pair in follow:
                 pair.ema.update(pair.network, batch_size, seen)
             done = seen >= images_seen
             meter.advance(batch_size)
 
             if done or _passed(seen, batch_size, log_images):
-                means = {name: (total / steps).item() for name, total in sums.items()}
+                means = {name: (total / count).item() for name, (total, count) in sums.items()}
                 history.append({"images_seen": seen, **means})
                 seconds = time.monotonic() - window_start
                 system.append({"images_seen": seen, **_system_figures((seen - window_seen) / seconds)})
-                sums, steps, window_start, window_seen = {}, 0, time.monotonic(), seen
+                sums, window_start, window_seen = {}, time.monotonic(), seen
             if validate and (done or _passed(seen, batch_size, validate_images)):
                 with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                     figures = validate(seen)
@@ -165,7 +164,6 @@ def train(
                     "best_score": best_score,
                     "best": best,
                     "sums": sums,
-                    "steps": steps,
                 }
                 save_checkpoint(checkpoint_folder, seen, state, progress)
         upcoming.cancel()
@@ -179,7 +177,9 @@ def forget_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(phase: Phase, batch: Batch, seen: int, phases: list[Phase], device: Device, sums: dict[str, Tensor]) -> None:
+def _move(
+    phase: Phase, batch: Batch, seen: int, phases: list[Phase], device: Device, sums: dict[str, tuple[Tensor, int]]
+) -> None:
     for other in phases:
         for module in other.modules:
             module.requires_grad_(False)
@@ -200,7 +200,8 @@ def _move(phase: Phase, batch: Batch, seen: int, phases: list[Phase], device: De
     device.sum_gradients(phase.modules)
     phase.optimizer.step()
     for name, value in losses.items():
-        sums[name] = sums[name] + value.detach() if name in sums else value.detach().clone()
+        total, count = sums.get(name, (torch.zeros_like(value), 0))
+        sums[name] = (total + value.detach(), count + 1)
 
 
 def _passed(seen: int, batch_size: int, every: int) -> bool:

@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from radsynth.errors import RadsynthError
-from radsynth.files import atomic_folder, atomic_path, read_json, sha256_of
+from radsynth.files import atomic_folder, read_json, sha256_of
 from radsynth.training.loop import Outcome
 
 _CODE = Path(__file__).resolve().parent.parent
@@ -76,9 +76,10 @@ def part_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: value for name, value in weights.items() if name.startswith(prefix + ".")}
 
 
-def write_history(outcome: Outcome, path: str | Path) -> None:
-    """Write the curves as CSV, and the machine's figures (speed, memory) beside them as ``<name>.system.csv``."""
-    path = Path(path)
-    for rows, target in ((outcome.history, path), (outcome.system, path.with_suffix(".system.csv"))):
-        with atomic_path(target) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+def write_history(outcome: Outcome | None, folder: str | Path) -> None:
+    """Write ``curves.csv`` and, of the machine's speed and memory, ``system.csv``; without training both are empty."""
+    curves, system = (outcome.history, outcome.system) if outcome else ([], [])
+    with atomic_folder(folder) as temporary:
+        for name, rows in (("curves.csv", curves), ("system.csv", system)):
+            frame = pd.DataFrame(rows) if rows else pd.DataFrame({"images_seen": []})
+            frame.to_csv(temporary / name, index=False, float_format="%.6g", lineterminator="\n")

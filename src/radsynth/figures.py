@@ -1,0 +1,121 @@
+"""Every picture and plot that radsynth draws; the only place that knows matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radsynth.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
+    """Write a PNG without the program's version in it, so that equal pictures are equal bytes."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def picture_grid(
+    pictures: Sequence[Sequence[np.ndarray]],
+    path: str | Path,
+    *,
+    row_titles: Sequence[str] = (),
+    column_titles: Sequence[str] = (),
+    inches: float = 1.8,
+) -> None:
+    """Draw rows of grey pictures.
+
+    Parameters
+    ----------
+    pictures
+        Rows of (H, W) arrays in -1..1.
+    row_titles
+        Text at the left of each row (wrapped), for example the report.
+    """
+    import textwrap
+
+    rows, columns = len(pictures), max(len(row) for row in pictures)
+    text_columns = 1 if row_titles else 0
+    figure = _new_figure((columns + 1.3 * text_columns) * inches, rows * inches + (0.3 if column_titles else 0))
+    axes = figure.subplots(
+        rows, columns + text_columns, squeeze=False, width_ratios=[1.3] * text_columns + [1] * columns
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for r, row in enumerate(pictures):
+        if row_titles:
+            text = textwrap.fill(textwrap.shorten(row_titles[r], 190, placeholder=" ..."), 34)
+            axes[r, 0].text(0, 0.5, text, fontsize=6.5, va="center", transform=axes[r, 0].transAxes, parse_math=False)
+        for c, picture in enumerate(row):
+            axes[r, c + text_columns].imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            if r == 0 and c < len(column_titles):
+                axes[r, c + text_columns].set_title(column_titles[c], fontsize=8)
+    _save(figure, path, dpi=140)
+
+
+def ct_comparison(
+    mr: np.ndarray,
+    synthetic: np.ndarray,
+    true: np.ndarray | None,
+    spacing_mm: tuple[float, float, float],
+    title: str,
+    path: str | Path,
+) -> None:
+    """Draw MR, synthetic CT, true CT and their difference in three planes through the middle of the head.
+
+    The patient's right is on the picture's left and the front is up, as radiologists look at it.
+
+    Parameters
+    ----------
+    mr
+        (Z, Y, X) on the common grid, 0..1.
+    synthetic, true
+        (Z, Y, X) HU; without a true CT its columns and the difference are left out.
+    spacing_mm
+        (x, y, z).
+    """
+    soft, bone = (-160, 240), (-500, 1500)
+    columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+        ("MR", mr, {"cmap": "gray", "vmin": 0, "vmax": 1}),
+        ("synthetic CT, 40/400 HU", synthetic, {"cmap": "gray", "vmin": soft[0], "vmax": soft[1]}),
+        ("synthetic CT, 500/2000 HU", synthetic, {"cmap": "gray", "vmin": bone[0], "vmax": bone[1]}),
+    ]
+    if true is not None:
+        columns.insert(2, ("true CT, 40/400 HU", true, columns[1][2]))
+        columns.append(("true CT, 500/2000 HU", true, columns[-1][2]))
+        columns.append(("synthetic - true", synthetic - true, {"cmap": "RdBu_r", "vmin": -600, "vmax": 600}))
+    shown = np.argwhere(mr > 0.05)
+    z, y, x = (shown.min(axis=0) + shown.max(axis=0)) // 2 if len(shown) else np.array(mr.shape) // 2
+    dx, dy, dz = spacing_mm
+    planes = (
+        ("axial", lambda v: v[z, :, ::-1], dy / dx),
+        ("coronal", lambda v: v[:, y, ::-1], dz / dx),
+        ("sagittal", lambda v: v[:, :, x], dz / dy),
+    )
+    figure = _new_figure(2.4 * len(columns), 7.6)
+    axes = figure.subplots(3, len(columns))
+    for row, (plane, cut, aspect) in zip(axes, planes, strict=True):
+        for axis, (name, volume, look) in zip(row, columns, strict=True):
+            drawn = axis.imshow(cut(volume), origin="lower", aspect=aspect, interpolation="nearest", **look)
+            axis.set(xticks=[], yticks=[])
+            if plane == "axial":
+                axis.set_title(name, fontsize=9)
+        row[0].set_ylabel(plane, fontsize=9)
+    if true is not None:
+        figure.colorbar(drawn, ax=axes[:, -1], label="HU", shrink=0.7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)

@@ -1,0 +1,1 @@
+"""Losses: plain tensors in, scalars out."""

@@ -1,0 +1,52 @@
+"""The four networks of an MRI <-> CT CycleGAN."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from radsynth.networks.patchgan import PatchGan
+from radsynth.networks.resnet_generator import ResnetGenerator
+
+
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw every convolution's weights from N(0, 0.02) and set its bias to zero, as Zhu et al. 2017 do."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def cyclegan_networks(
+    in_channels: int,
+    width: int,
+    blocks: int,
+    discriminator_layers: int,
+    seed: int,
+) -> nn.ModuleDict:
+    """Build and initialise `mr_to_ct`, `ct_to_mr`, `discriminator_ct` and `discriminator_mr`.
+
+    Parameters
+    ----------
+    in_channels
+        Channels that every network reads: the image, and what is known about each pixel beside it.
+    width
+        Filters of the first layer of every network.
+    blocks
+        Residual blocks of a generator.
+    discriminator_layers
+        Convolutions of stride 2 in a discriminator.
+    seed
+        Of the initial weights.
+    """
+    networks = nn.ModuleDict(
+        {
+            "mr_to_ct": ResnetGenerator(in_channels, 1, width, blocks),
+            "ct_to_mr": ResnetGenerator(in_channels, 1, width, blocks),
+            "discriminator_ct": PatchGan(in_channels, width, discriminator_layers),
+            "discriminator_mr": PatchGan(in_channels, width, discriminator_layers),
+        }
+    )
+    initialise(networks, torch.Generator().manual_seed(seed))
+    return networks

@@ -1,0 +1,50 @@
+"""The PatchGAN discriminator: one logit for each overlapping patch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def receptive_field(layers: int) -> int:
+    """Side in pixels of the patch that one logit of `PatchGan(layers=layers)` sees: 16, 34, 70, 142 for 1 to 4."""
+    side = 1 + 3 * 2  # the two convolutions of stride 1
+    for _ in range(layers):
+        side = 2 * side + 2  # a 4x4 convolution of stride 2: 2 (side - 1) + 4
+    return side
+
+
+class PatchGan(nn.Module):
+    """4x4 convolutions with LeakyReLU 0.2; InstanceNorm on all but the first and the last.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the picture judged.
+    width
+        Filters of the first layer (64 in the paper), doubled by each layer up to eight times.
+    layers
+        Convolutions of stride 2. 3 makes the paper's 70x70 patches; 2 makes 34x34, a like share of a 128x128 picture.
+
+    References
+    ----------
+    Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section 6.1.2.
+    """
+
+    def __init__(self, in_channels: int = 1, width: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        channels = [width * min(2**i, 8) for i in range(layers + 1)]
+        parts: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        for i in range(1, layers + 1):
+            stride = 2 if i < layers else 1
+            parts += [
+                # InstanceNorm removes the channel's mean, and the bias with it
+                nn.Conv2d(channels[i - 1], channels[i], 4, stride, padding=1, bias=False),
+                nn.InstanceNorm2d(channels[i]),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        self.body = nn.Sequential(*parts)
+        self.last = nn.Conv2d(channels[-1], 1, 4, 1, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, in_channels, H, W), -1..1 -> logits (B, 1, h, w), large where a patch looks real."""
+        return self.last(self.body(image))

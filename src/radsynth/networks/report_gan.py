@@ -1,0 +1,218 @@
+"""Report -> chest X-ray: a residual generator, a norm-free projection discriminator, and a posterior encoder."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from radsynth.networks.text import CrossAttention
+
+
+def channels_at(resolution: int, width: int) -> int:
+    """Channels of the feature maps at `resolution`: 8 `width` up to 16 px, halving from there, at least width / 2."""
+    return max(min(8 * width, 8 * width * 16 // resolution), width // 2, 8)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, gain: float = math.sqrt(2)) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    nn.init.normal_(conv.weight, std=gain / math.sqrt(inputs * kernel * kernel))
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _pixel_norm(x: Tensor) -> Tensor:
+    """Scale every place to unit mean square over the channels (Karras et al. 2018, section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
+
+
+class _Modulation(nn.Module):
+    """Scale and shift of every channel by the style, after pixel norm where `norm`."""
+
+    def __init__(self, style: int, channels: int, norm: bool) -> None:
+        super().__init__()
+        self.norm = norm
+        self.affine = nn.Linear(style, 2 * channels)
+        nn.init.normal_(self.affine.weight, std=0.5 / math.sqrt(style))
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        scale, shift = self.affine(style)[:, :, None, None].chunk(2, 1)
+        return torch.addcmul(shift, _pixel_norm(x) if self.norm else x, 1 + scale)
+
+
+class _UpBlock(nn.Module):
+    """Residual block that doubles the resolution: nearest upsampling, then convolutions; fresh noise for texture."""
+
+    def __init__(self, inputs: int, outputs: int, style: int, norm: bool) -> None:
+        super().__init__()
+        self.skip = _conv(inputs, outputs, 1, gain=1.0)
+        self.modulate1, self.conv1 = _Modulation(style, inputs, norm), _conv(inputs, outputs)
+        self.modulate2, self.conv2 = _Modulation(style, outputs, norm), _conv(outputs, outputs, gain=0.5)
+        self.texture = nn.Parameter(torch.zeros(1, outputs, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        y = F.leaky_relu(self.modulate1(x, style), 0.2)
+        y = self.conv1(F.interpolate(y, scale_factor=2, mode="nearest"))
+        y = y + self.texture * torch.randn_like(y[:, :1])
+        y = self.conv2(F.leaky_relu(self.modulate2(y, style), 0.2))
+        return F.interpolate(self.skip(x), scale_factor=2, mode="nearest") + y
+
+
+class ReportGenerator(nn.Module):
+    """Noise and a report -> picture, by residual blocks from 4x4 upwards, with cross-attention to the tokens.
+
+    The last doubling is a sub-pixel convolution (Shi et al. 2016): on a CPU the maps at full size would cost more time
+    than all the others together.
+
+    Parameters
+    ----------
+    size
+        Side of the picture, a power of two.
+    width
+        Scales every layer; see `channels_at`.
+    noise_size, condition_width, token_width
+        Widths of the noise, of `TextConditioner`'s output, of the BERT features.
+    attention_at
+        Resolutions with cross-attention to the tokens.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        noise_size: int,
+        condition_width: int,
+        token_width: int,
+        attention_at: tuple[int, ...] = (16,),
+    ) -> None:
+        super().__init__()
+        style = 2 * condition_width
+        self.noise_size = noise_size
+        self.mapping = nn.Sequential(
+            nn.Linear(noise_size + condition_width, style),
+            nn.LeakyReLU(0.2),
+            nn.Linear(style, style),
+            nn.LeakyReLU(0.2),
+        )
+        resolutions = [4 * 2**k for k in range(int(math.log2(size)) - 2)]
+        self.start = nn.Linear(style, channels_at(4, width) * 16)
+        self.blocks = nn.ModuleList(
+            _UpBlock(channels_at(a, width), channels_at(b, width), style, norm=b <= 64)
+            for a, b in pairwise(resolutions)
+        )
+        self.attention = nn.ModuleDict(
+            {str(r): CrossAttention(channels_at(r, width), token_width) for r in attention_at if r <= size}
+        )
+        self.to_picture = _conv(channels_at(size // 2, width), 4, 3, gain=0.5)
+
+    def forward(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Pictures (B, 1, size, size), float32 in -1..1, bright = dense.
+
+        Parameters
+        ----------
+        noise
+            (B, noise_size), standard normal.
+        condition
+            (B, condition_width) from `TextConditioner`.
+        tokens, mask
+            (B, T, token_width) features and (B, T) bool.
+        """
+        style = self.mapping(torch.cat([F.normalize(noise, dim=1) * self.noise_size**0.5, condition], 1))
+        x = self.start(style).view(noise.shape[0], -1, 4, 4)
+        for block in self.blocks:
+            x = block(x, style)
+            attention = str(x.shape[2])
+            if attention in self.attention:
+                x = self.attention[attention](x, tokens, mask)
+        x = self.to_picture(F.leaky_relu(x, 0.2))
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.tanh(F.pixel_shuffle(x.float(), 2))
+
+
+class _DownBlock(nn.Module):
+    """Residual block that halves the resolution; no normalisation (Huang et al. 2024, R3GAN)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.skip = _conv(inputs, outputs, 1, gain=1.0)
+        self.conv1 = _conv(inputs, outputs)
+        self.conv2 = _conv(outputs, outputs, gain=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.avg_pool2d(self.conv1(F.leaky_relu(x, 0.2)), 2)
+        y = self.conv2(F.leaky_relu(y, 0.2))
+        return self.skip(F.avg_pool2d(x, 2)) + y
+
+
+class _Trunk(nn.Module):
+    """Picture (B, 1, S, S) -> features (B, C, 8, 8)."""
+
+    def __init__(self, size: int, width: int) -> None:
+        super().__init__()
+        self.from_picture = nn.Conv2d(1, channels_at(size // 2, width), 4, stride=2, padding=1)
+        nn.init.normal_(self.from_picture.weight, std=math.sqrt(2 / 16))
+        nn.init.zeros_(self.from_picture.bias)
+        resolutions = [size // 2 ** (k + 1) for k in range(int(math.log2(size)) - 3)]
+        pairs = [(channels_at(a, width), channels_at(b, width)) for a, b in pairwise(resolutions)]
+        self.blocks = nn.ModuleList(_DownBlock(a, b) for a, b in pairs)
+        self.out_channels = channels_at(8, width)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        x = self.from_picture(picture)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class ReportDiscriminator(nn.Module):
+    """Is the picture real, and does it show what the report says: projection discriminator (Miyato & Koyama 2018).
+
+    The logit is ``f(h) + <g(condition), h> / sqrt(C)``: pooled features `h` do not depend on the report, so that one
+    pass over a picture answers for its own and for a mismatched report. Free of normalisation layers, so gradients
+    with respect to its activations are meaningful for class activation maps.
+    """
+
+    def __init__(self, size: int, width: int, condition_width: int) -> None:
+        super().__init__()
+        self.trunk = _Trunk(size, width)
+        channels = self.trunk.out_channels
+        self.last = _conv(channels, channels)
+        self.realism = nn.Linear(16 * channels, 1)
+        self.project_map = nn.Linear(condition_width, channels)
+        self.squeeze = _conv(channels, channels, 1)
+        nn.init.normal_(self.realism.weight, std=1 / math.sqrt(16 * channels))
+
+    def features(self, picture: Tensor) -> Tensor:
+        """Last feature maps (B, C, 8, 8) of pictures (B, 1, S, S)."""
+        return F.leaky_relu(self.last(F.leaky_relu(self.trunk(picture), 0.2)), 0.2)
+
+    def head(self, features: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B,) of feature maps under conditions (B, condition_width)."""
+        realism = self.realism(F.avg_pool2d(features, 2).flatten(1)).squeeze(1)
+        read = F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
+        agreement = (self.project_map(condition) * read).sum(1) / math.sqrt(read.shape[1])
+        return (realism + agreement).float()
+
+    def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B,), positive for real and agreeing."""
+        return self.head(self.features(picture), condition)
+
+
+class PosteriorEncoder(nn.Module):
+    """Picture -> mean and log-variance of the noise that would have made it (Larsen et al. 2016; BicycleGAN 2017)."""
+
+    def __init__(self, size: int, width: int, noise_size: int) -> None:
+        super().__init__()
+        self.trunk = _Trunk(size, width)
+        self.out = nn.Linear(16 * self.trunk.out_channels, 2 * noise_size)
+        nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(16 * self.trunk.out_channels))
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, S, S) -> mean and log-variance, each (B, noise_size) float32; the log-variance lies in -8..2."""
+        features = F.avg_pool2d(F.leaky_relu(self.trunk(picture), 0.2), 2).flatten(1)
+        mean, log_variance = self.out(features).float().chunk(2, 1)
+        return mean, log_variance.clamp(-8, 2)

@@ -1,0 +1,1 @@
+"""The training loop and one file per model that says how its game is played."""

@@ -1,0 +1,110 @@
+"""The chest manifest with its packed pictures and text features, as batches of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from radsynth.errors import RadsynthError
+from radsynth.schemas import CHEST
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, VIEWS
+
+TARGETS: tuple[str, ...] = FINDINGS + tuple(f"{f}_{side}" for f in SIDED_FINDINGS for side in ("left", "right"))
+"""Names of the columns of `ChestSet.targets`: every finding, then every sided finding by side."""
+
+
+@dataclass(frozen=True)
+class ChestSet:
+    """The examples of one split: rows of the chest manifest, and the packs they point into.
+
+    `pixels` is uint16 (N, S, S); `tokens` float16 (R, T, D) and `lengths` int16 (R,), all memory-mapped.
+    """
+
+    frame: pd.DataFrame
+    pixels: np.ndarray
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures, pixels."""
+        return self.pixels.shape[1]
+
+    @property
+    def token_width(self) -> int:
+        """Width of the text features."""
+        return self.tokens.shape[2]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(n, len(FINDINGS)) float32: 1 present, 0 absent, NaN uncertain."""
+        values = self.frame[[f"label_{f}" for f in FINDINGS]].to_numpy(np.float32)
+        return np.where(values < 0, np.nan, values)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side; NaN uncertain."""
+        columns = [self.labels]
+        for finding in SIDED_FINDINGS:
+            present = self.frame[f"label_{finding}"].to_numpy()
+            stated = self.frame[f"side_{finding}"].to_numpy()
+            for side in ("left", "right"):
+                here = ((present == 1) & np.isin(stated, (side, "both"))).astype(np.float32)
+                columns.append(np.where(present < 0, np.nan, here)[:, None])
+        return np.concatenate(columns, 1, dtype=np.float32)
+
+    def pictures(self, indices: np.ndarray) -> Tensor:
+        """Pictures (B, 1, S, S), float32 in -1..1."""
+        stored = self.pixels[self.frame["image_row"].to_numpy()[indices]]
+        return torch.from_numpy(stored.astype(np.float32)).div_(32767.5).sub_(1)[:, None]
+
+    def text(self, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of the reports, cut to the longest: tokens (B, T, D) float32, mask (B, T) bool, view (B,) int64."""
+        rows = self.frame["report_row"].to_numpy()[indices]
+        lengths = self.lengths[rows].astype(np.int64)
+        longest = max(int(lengths.max()), 1)
+        tokens = torch.from_numpy(self.tokens[rows, :longest].astype(np.float32))
+        mask = torch.arange(longest)[None] < torch.from_numpy(lengths).clamp_min(1)[:, None]
+        views = [VIEWS.index(v) for v in self.frame["view_position"].to_numpy()[indices]]
+        return tokens, mask, torch.tensor(views)
+
+
+def load_chest(
+    manifest: str | Path, xrays: str | Path, embeddings: str | Path, views: tuple[str, ...] = ("frontal",)
+) -> dict[str, ChestSet]:
+    """The splits of a chest manifest, pictures of `views` only.
+
+    Parameters
+    ----------
+    manifest
+        The table that `split_chest` writes.
+    xrays, embeddings
+        Folders with ``pixels.npy``, and with ``tokens.npy`` and ``lengths.npy``.
+
+    Raises
+    ------
+    RadsynthError
+        Where the training split is empty.
+    """
+    frame = CHEST.read(manifest)
+    frame = frame[frame["view_position"].isin(views)]
+    pixels = np.load(Path(xrays) / "pixels.npy", mmap_mode="r")
+    tokens = np.load(Path(embeddings) / "tokens.npy", mmap_mode="r")
+    lengths = np.load(Path(embeddings) / "lengths.npy", mmap_mode="r")
+    found = {s: ChestSet(g.reset_index(drop=True), pixels, tokens, lengths) for s, g in frame.groupby("split")}
+    if "train" not in found:
+        raise RadsynthError(f"no training picture with view {' or '.join(views)}", where=manifest)
+    return found
+
+
+def learnable(labels: np.ndarray, least: int = 5) -> np.ndarray:
+    """Which columns of a label matrix have at least `least` positives and `least` negatives: bool (columns,)."""
+    return ((labels == 1).sum(0) >= least) & ((labels == 0).sum(0) >= least)

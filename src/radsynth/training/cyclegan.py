@@ -1,0 +1,448 @@
+"""MRI <-> CT by CycleGAN: its game, how it is validated, and how a finished model is used.
+
+References
+----------
+Zhu et al. 2017, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks".
+Wolterink et al. 2017, "Deep MR to CT Synthesis using Unpaired Data".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from radsynth.losses.adversarial import least_squares_discriminator, least_squares_generator
+from radsynth.losses.cycle import cycle_loss, identity_loss
+from radsynth.networks.cyclegan import cyclegan_networks
+from radsynth.settings import TrainCyclegan
+from radsynth.training.device import Device
+from radsynth.training.ema import Ema
+from radsynth.training.loop import Follow, Outcome, Phase, train
+from radsynth.training.models import load_model
+from radsynth.training.pool import ImagePool
+from radsynth.training.slices import (
+    Heads,
+    Pair,
+    Slices,
+    depth_channel,
+    image_channel,
+    matched_pairs,
+    paired_subjects,
+    unit_to_hu,
+)
+
+BACKGROUND_MARGIN = 2
+"""Pixels by which the head mask is widened before all outside it is taken for air."""
+
+
+def read_by(network: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
+    """What `network` says of `image`, shown together with its depth channel if `head_channels`."""
+    return network(torch.cat([image, depth], 1) if head_channels else image)
+
+
+def with_air(image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
+    """Set all outside the head, widened by `BACKGROUND_MARGIN`, to -1 (air; black): known, so nothing to be learned."""
+    if not head_channels:
+        return image
+    side = 2 * BACKGROUND_MARGIN + 1
+    head = F.max_pool2d((depth > -1).to(image.dtype), side, 1, BACKGROUND_MARGIN) > 0
+    return torch.where(head, image, image.new_tensor(-1.0))
+
+
+def translate(generator: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
+    """The other modality of `image` (B, 1, H, W), float32 -1..1; the depth channel stays valid for it."""
+    return with_air(read_by(generator, image, depth, head_channels), depth, head_channels)
+
+
+def translate_two(generator: nn.Module, one: Slices, other: Slices, head_channels: bool) -> tuple[Tensor, Tensor]:
+    """`translate` of two batches in one call of the generator: exact, because InstanceNorm is per sample."""
+    image, depth = torch.cat([one.image, other.image]), torch.cat([one.depth, other.depth])
+    first, second = translate(generator, image, depth, head_channels).split([len(one.image), len(other.image)])
+    return first, second
+
+
+def build_phases(
+    networks: nn.ModuleDict,
+    optimizers: dict[str, torch.optim.Optimizer],
+    pools: dict[str, ImagePool],
+    settings: TrainCyclegan,
+    device: Device,
+) -> list[Phase]:
+    """CycleGAN's game; G is `mr_to_ct`, F is `ct_to_mr`, x is MR, y is CT.
+
+    The generators minimise, and the discriminators then maximise (as least squares, section 4)::
+
+        L(G, F, D_ct, D_mr) = w_adversarial (L_GAN(G, D_ct) + L_GAN(F, D_mr))             equation 3
+                            + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
+                            + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
+
+    A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
+    how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
+
+    Parameters
+    ----------
+    networks
+        From `cyclegan_networks`.
+    optimizers
+        ``"generators"`` and ``"discriminators"``.
+    pools
+        ``"ct"`` and ``"mr"``.
+    """
+    g, f = networks["mr_to_ct"], networks["ct_to_mr"]
+    d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
+    w_adversarial, w_cycle, w_identity = settings.weight_adversarial, settings.weight_cycle, settings.weight_identity
+    heads = settings.head_channels
+    made: dict[str, Tensor] = {}
+
+    def to_device(batch: Pair) -> Pair:
+        moved = (Slices(*(t.to(device.device) for t in slices)) for slices in batch)
+        return Pair(*(Slices(with_air(image, depth, heads), depth) for image, depth in moved))
+
+    def generators(batch: Pair) -> dict[str, Tensor]:
+        (x, x_depth), (y, y_depth) = mr, ct = to_device(batch)
+        losses: dict[str, Tensor] = {}
+        with device.autocast():
+            if w_identity:
+                g_x, g_y = translate_two(g, mr, ct, heads)
+                f_y, f_x = translate_two(f, ct, mr, heads)
+                losses["identity"] = w_identity * (identity_loss(g_y, y) + identity_loss(f_x, x))
+            else:
+                g_x, f_y = translate(g, x, x_depth, heads), translate(f, y, y_depth, heads)
+            if w_cycle:
+                f_g_x, g_f_y = translate(f, g_x, x_depth, heads), translate(g, f_y, y_depth, heads)
+                losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
+            if w_adversarial:
+                made["ct"] = torch.cat([g_x, x_depth], 1).detach()
+                made["mr"] = torch.cat([f_y, y_depth], 1).detach()
+                losses["adversarial_ct"] = w_adversarial * least_squares_generator(read_by(d_ct, g_x, x_depth, heads))
+                losses["adversarial_mr"] = w_adversarial * least_squares_generator(read_by(d_mr, f_y, y_depth, heads))
+        sum(losses.values()).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def discriminators(batch: Pair) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), reversed(to_device(batch)), strict=True):
+            fake, fake_depth = pools[name].exchange(made[name]).split(1, dim=1)
+            image, depth = torch.cat([real.image, fake]), torch.cat([real.depth, fake_depth])
+            with device.autocast():
+                real_logits, fake_logits = read_by(network, image, depth, heads).chunk(2)
+            losses[f"discriminator_{name}"] = least_squares_discriminator(real_logits, fake_logits)
+        sum(losses.values()).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def rate(images_seen: int) -> float:
+        return linear_decay(images_seen, settings.images_seen, settings.learning_rate)
+
+    phases = [Phase("generators", (g, f), optimizers["generators"], generators, rate)]
+    if w_adversarial:
+        phases.append(Phase("discriminators", (d_ct, d_mr), optimizers["discriminators"], discriminators, rate))
+    return phases
+
+
+def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> float:
+    """`learning_rate` in the first half of training, then falling in a straight line to zero at its end."""
+    return learning_rate * min(1.0, 2 * (1 - images_seen / total_images))
+
+
+def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
+    """The four networks that the settings describe, freshly initialised."""
+    channels = 2 if settings.head_channels else 1
+    return cyclegan_networks(channels, settings.width, settings.blocks, settings.discriminator_layers, seed)
+
+
+def build_optimizers(networks: nn.ModuleDict, settings: TrainCyclegan) -> dict[str, torch.optim.Optimizer]:
+    """Adam (0.5, 0.999) for both generators, and another one for both discriminators."""
+    players = {"generators": ("mr_to_ct", "ct_to_mr"), "discriminators": ("discriminator_ct", "discriminator_mr")}
+    return {
+        player: torch.optim.Adam(
+            itertools.chain.from_iterable(networks[name].parameters() for name in names),
+            lr=settings.learning_rate,
+            betas=(0.5, 0.999),
+            fused=True,
+        )
+        for player, names in players.items()
+    }
+
+
+@dataclass(frozen=True)
+class MriToCt:
+    """Networks with what is needed to use them on volumes.
+
+    Parameters
+    ----------
+    networks
+        ``mr_to_ct`` and ``ct_to_mr``; a loaded model has both discriminators as well.
+    hu_window
+        HU that -1 and 1 stand for.
+    head_channels
+        Whether the networks see the depth channel, and all outside the head is air.
+    """
+
+    networks: nn.ModuleDict
+    hu_window: tuple[float, float]
+    head_channels: bool
+
+
+@torch.inference_mode()
+def translate_volume(
+    model: MriToCt,
+    volume: np.ndarray,
+    depth_mm: np.ndarray,
+    direction: str = "mr_to_ct",
+    batch_size: int = 8,
+    autocast: bool = False,
+) -> np.ndarray:
+    """Translate an aligned head, slice by slice.
+
+    Parameters
+    ----------
+    volume
+        (Z, Y, X): MR 0..1, or CT in HU for ``direction="ct_to_mr"``.
+    depth_mm
+        (Z, Y, X): distance to the skin inside the head, 0 outside.
+    batch_size
+        Slices at a time.
+    autocast
+        Run the networks in bfloat16 as in training; the last layer stays float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        (Z, Y, X) float32: HU, or MR 0..1 for ``direction="ct_to_mr"``.
+    """
+    generator = model.networks[direction]
+    device = next(generator.parameters()).device
+    to_ct = direction == "mr_to_ct"
+    out = np.empty(volume.shape, np.float32)
+    for first in range(0, len(volume), batch_size):
+        part = slice(first, first + batch_size)
+        image, depth = slices_of(volume[part], depth_mm[part], "MR" if to_ct else "CT", model, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            unit = translate(generator, image, depth, model.head_channels)
+        out[part] = unit[:, 0].float().cpu().numpy()
+    return unit_to_hu(out, model.hu_window) if to_ct else (out + 1) / 2
+
+
+def slices_of(volume: np.ndarray, depth_mm: np.ndarray, modality: str, model: MriToCt, device: torch.device) -> Slices:
+    """(B, Y, X) of MR 0..1 or CT in HU as the networks read it."""
+    channels = image_channel(volume, modality, model.hu_window), depth_channel(depth_mm)
+    image, depth = (torch.from_numpy(np.ascontiguousarray(c))[:, None].to(device) for c in channels)
+    return Slices(with_air(image, depth, model.head_channels), depth)
+
+
+def histogram_distance(values: np.ndarray, reference: np.ndarray) -> float:
+    """First Wasserstein distance of two samples of HU, HU: mean distance of their 1000 equally spaced quantiles.
+
+    It needs no pairs, and does not see where in the head a value lies.
+    """
+    levels = (np.arange(1000) + 0.5) / 1000
+    return float(np.abs(np.quantile(values, levels) - np.quantile(reference, levels)).mean())
+
+
+def paired_error(model: MriToCt, mr: Heads, ct: Heads, autocast: bool = False) -> float:
+    """Mean over the subjects who have both of the mean absolute error inside the head of the true CT, HU."""
+    errors = []
+    for subject in paired_subjects(mr, ct):
+        (image, depth), (true, true_depth) = mr.of(subject), ct.of(subject)
+        difference = translate_volume(model, image, depth, autocast=autocast) - true
+        errors.append(np.abs(difference[true_depth > 0]).mean(dtype=np.float64))
+    return float(np.mean(errors))
+
+
+def unpaired_proxy(model: MriToCt, mr: Heads, ct: Heads, autocast: bool = False) -> dict[str, float]:
+    """What can be said of a synthetic CT without a true one; lower is better, and none of it is an error in HU.
+
+    Returns
+    -------
+    dict
+        ``histogram_hu``: `histogram_distance` of HU inside the heads, synthetic CTs of all MRs against the CTs.
+        ``cycle_hu``: mean |CT - CT of the MR of the CT| inside the head, HU.
+    """
+    synthetic, real, cycles = [], [], []
+    for place in range(len(mr.rows)):
+        image, depth = mr.volume(place)
+        synthetic.append(translate_volume(model, image, depth, autocast=autocast)[depth > 0])
+    for place in range(len(ct.rows)):
+        image, depth = ct.volume(place)
+        real.append(image[depth > 0].clip(*model.hu_window))
+        there = translate_volume(model, image, depth, "ct_to_mr", autocast=autocast)
+        back = translate_volume(model, there, depth, autocast=autocast)
+        cycles.append(np.abs(back - image.clip(*model.hu_window))[depth > 0].mean(dtype=np.float64))
+    return {
+        "histogram_hu": histogram_distance(np.concatenate(synthetic), np.concatenate(real)),
+        "cycle_hu": float(np.mean(cycles)),
+    }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How validation chooses: `score` names the column of the history, lower is better."""
+
+    score: str
+    definition: str
+    figures: Callable[[MriToCt], dict[str, float]]
+
+
+def choose_by(
+    validation_mr: Heads, validation_ct: Heads, train_mr: Heads, train_ct: Heads, autocast: bool
+) -> Selection:
+    """The error on validation subjects who have both modalities, else a proxy that needs no pairs.
+
+    The proxy takes the validation heads of a modality where there are any, else its training heads, and its
+    definition says which.
+    """
+    pairs = paired_subjects(validation_mr, validation_ct)
+    if pairs:
+        return Selection(
+            "validation_mae_hu",
+            f"mean absolute error in HU inside the head on {len(pairs)} paired validation subjects",
+            lambda model: {"validation_mae_hu": paired_error(model, validation_mr, validation_ct, autocast)},
+        )
+    mr, ct = validation_mr if validation_mr.rows else train_mr, validation_ct if validation_ct.rows else train_ct
+    splits = " and ".join(
+        f"{len(used.rows)} {'training' if used is training else 'validation'} {used.modality}"
+        for used, training in ((mr, train_mr), (ct, train_ct))
+    )
+
+    def figures(model: MriToCt) -> dict[str, float]:
+        parts = {f"validation_{name}": value for name, value in unpaired_proxy(model, mr, ct, autocast).items()}
+        return parts | {"validation_proxy_hu": sum(parts.values())}
+
+    return Selection(
+        "validation_proxy_hu",
+        f"no paired validation subject: HU-histogram Wasserstein distance + CT cycle error, HU, on {splits} heads",
+        figures,
+    )
+
+
+def train_cyclegan(
+    heads: dict[str, Heads],
+    settings: TrainCyclegan,
+    seed: int,
+    device: Device,
+    checkpoint_folder: Path | None = None,
+    on_validation: Callable[[MriToCt, int], None] | None = None,
+) -> tuple[Outcome, Selection]:
+    """Train both directions and keep the averaged generators that validation chose.
+
+    Parameters
+    ----------
+    heads
+        ``train_mr``, ``train_ct``, ``validation_mr``, ``validation_ct``. The test split is never read here.
+    on_validation
+        Called with the averaged model and the images seen after each validation, e.g. to draw it.
+
+    Returns
+    -------
+    Outcome, Selection
+        The outcome's ``best`` holds `mr_to_ct.*` and `ct_to_mr.*` (averaged weights), `discriminator_ct.*` and
+        `discriminator_mr.*` (as they were at that moment).
+    """
+    networks = build_networks(settings, seed).to(device.device)
+    optimizers = build_optimizers(networks, settings)
+    pools = {name: ImagePool(settings.pool_size, seed + i) for i, name in enumerate(("ct", "mr"))}
+    averages = {name: Ema(networks[name], settings.ema_half_life_images) for name in ("mr_to_ct", "ct_to_mr")}
+    averaged = MriToCt(
+        nn.ModuleDict({name: ema.network for name, ema in averages.items()}),
+        settings.hu_window,
+        settings.head_channels,
+    )
+    selection = choose_by(
+        heads["validation_mr"],
+        heads["validation_ct"],
+        heads["train_mr"],
+        heads["train_ct"],
+        settings.precision == "bf16-mixed",
+    )
+
+    def validate(images_seen: int) -> dict[str, float]:
+        if on_validation:
+            on_validation(averaged, images_seen)
+        return selection.figures(averaged)
+
+    def result() -> dict[str, Tensor]:
+        judges = {k: v for k, v in networks.state_dict().items() if k.startswith("discriminator_")}
+        return {**averaged.networks.state_dict(), **judges}
+
+    outcome = train(
+        what="training the MRI to CT CycleGAN",
+        phases=build_phases(networks, optimizers, pools, settings, device),
+        batch_at=matched_pairs(
+            heads["train_mr"],
+            heads["train_ct"],
+            settings.hu_window,
+            settings.slice_reach,
+            settings.batch_size,
+            seed,
+        ),
+        batch_size=settings.batch_size,
+        images_seen=settings.images_seen,
+        device=device,
+        state={
+            "networks": networks,
+            **{f"optimizer_{name}": optimizer for name, optimizer in optimizers.items()},
+            **{f"average_{name}": average for name, average in averages.items()},
+            **{f"pool_{name}": pool for name, pool in pools.items()},
+        },
+        result=result,
+        follow=[Follow(networks[name], average) for name, average in averages.items()],
+        checkpoint_folder=checkpoint_folder,
+        checkpoint_images=settings.checkpoint_images,
+        validate=validate,
+        validate_images=settings.validate_images,
+        score=selection.score,
+    )
+    return outcome, selection
+
+
+def describe(
+    outcome: Outcome, selection: Selection, settings: TrainCyclegan, seed: int, fingerprint: str
+) -> dict[str, Any]:
+    """What `model.json` says of a trained CycleGAN."""
+    low, high = settings.hu_window
+    return {
+        "name": "mri_to_ct",
+        "network": {
+            "in_channels": 2 if settings.head_channels else 1,
+            "width": settings.width,
+            "blocks": settings.blocks,
+            "discriminator_layers": settings.discriminator_layers,
+        },
+        "input": "axial MR slices of the common grid, float32 -1..1 (0 of the normalised MR at -1)"
+        + ("; channel 2: -1 outside the head, 1 - exp(-depth / 15 mm) inside" if settings.head_channels else ""),
+        "output": f"float32 -1..1, linear in HU from {low:g} to {high:g}",
+        "hu_window": [low, high],
+        "head_channels": settings.head_channels,
+        "chosen_by": selection.definition,
+        "chosen_at_images_seen": outcome.best_images_seen,
+        "chosen_score": outcome.best_score,
+        "images_seen": outcome.images_seen,
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "fingerprint": fingerprint,
+        "intended_use": "research, not clinical use",
+    }
+
+
+def load_mri_to_ct(folder: str | Path) -> tuple[MriToCt, dict[str, Any]]:
+    """Read a finished model: all four networks in evaluation mode on the CPU, and what `model.json` says.
+
+    Raises
+    ------
+    RadsynthError
+        Where the folder holds no model.
+    """
+    weights, description = load_model(folder)
+    networks = cyclegan_networks(**description["network"], seed=0)
+    networks.load_state_dict(weights)
+    networks.eval().requires_grad_(False)
+    low, high = description["hu_window"]
+    return MriToCt(networks, (low, high), description["head_channels"]), description

@@ -1,0 +1,140 @@
+"""Training a network that names findings: the judge, and the VGG whose features the perceptual loss compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from radsynth.networks.classifier import FindingsClassifier
+from radsynth.training.chest_data import ChestSet, learnable
+from radsynth.training.device import Device
+from radsynth.training.ema import Ema
+from radsynth.training.loop import Follow, Outcome, Phase, train
+from radsynth.training.models import load_model
+from radsynth.training.sampler import batch_indices
+
+
+@dataclass(frozen=True)
+class FindingsPlan:
+    """How long and how fast to train a findings network."""
+
+    images_seen: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    ema_half_life_images: int = 500
+    shift_pixels: int = 12
+
+
+def masked_bce(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy of (B, K) logits over the labels that are not NaN, columns weighted by `weight` (K,)."""
+    known = ~labels.isnan()
+    losses = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
+    return (losses * known * weight).sum() / (known * weight).sum().clamp_min(1)
+
+
+def shifted(pictures: Tensor, rng: np.random.Generator, pixels: int) -> Tensor:
+    """Each picture moved by up to `pixels` either way, edges repeated. Never mirrored: reports name left and right."""
+    padded = F.pad(pictures, (pixels,) * 4, mode="replicate")
+    size = pictures.shape[-1]
+    moves = rng.integers(0, 2 * pixels + 1, (len(pictures), 2))
+    return torch.stack([p[:, y : y + size, x : x + size] for p, (y, x) in zip(padded, moves, strict=True)])
+
+
+def train_findings(
+    what: str,
+    network: nn.Module,
+    sets: dict[str, ChestSet],
+    plan: FindingsPlan,
+    device: Device,
+    checkpoint_folder: Path | None = None,
+) -> Outcome:
+    """Train `network` (pictures -> logits of all FINDINGS) on the training split, chosen by the validation split.
+
+    Findings with fewer than five positives or negatives in the training split carry no weight.
+    """
+    torch.manual_seed(plan.seed)
+    data = sets["train"]
+    labels = data.labels
+    weight = torch.from_numpy(learnable(labels).astype(np.float32)).to(device.device)
+    network.to(device.device)
+    ema = Ema(network, plan.ema_half_life_images)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=1e-4, fused=True)
+
+    def batch_at(seen: int) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(len(data), plan.batch_size, seen, plan.seed)
+        rng = np.random.default_rng((plan.seed, seen, 1))
+        return shifted(data.pictures(chosen), rng, plan.shift_pixels), torch.from_numpy(labels[chosen])
+
+    def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
+        with device.autocast():
+            logits = network(pictures)
+        loss = masked_bce(logits, wanted, weight)
+        loss.backward()
+        return {"cross_entropy": loss.detach()}
+
+    def validate(_: int) -> dict[str, float]:
+        chosen = sets.get("validation", data)
+        logits = predict(ema.network, chosen.pictures, len(chosen), device)
+        wanted = torch.from_numpy(chosen.labels)
+        return {"validation_cross_entropy": masked_bce(torch.from_numpy(logits), wanted, weight.cpu()).item()}
+
+    def rate(seen: int) -> float:
+        warm = min(1.0, (seen + plan.batch_size) / (0.05 * plan.images_seen))
+        return plan.learning_rate * warm * 0.5 * (1 + float(np.cos(np.pi * seen / plan.images_seen)))
+
+    network.train()
+    return train(
+        what=what,
+        phases=[Phase("findings", (network,), optimizer, accumulate, rate)],
+        batch_at=batch_at,
+        batch_size=plan.batch_size,
+        images_seen=plan.images_seen,
+        device=device,
+        state={"network": network, "optimizer": optimizer, "ema": ema},
+        result=ema.network.state_dict,
+        follow=[Follow(network, ema)],
+        checkpoint_folder=checkpoint_folder,
+        checkpoint_images=max(plan.images_seen // 4, 1),
+        validate=validate,
+        validate_images=max(plan.images_seen // 8, 1),
+        score="validation_cross_entropy",
+    )
+
+
+@torch.inference_mode()
+def predict(
+    network: Callable[[Tensor], Tensor],
+    pictures: Callable[[np.ndarray], Tensor],
+    count: int,
+    device: Device,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Outputs (count, K) float32 of `network` for the pictures 0..count-1, batch by batch."""
+    found = []
+    for start in range(0, count, batch_size):
+        batch = pictures(np.arange(start, min(start + batch_size, count))).to(device.device)
+        with device.autocast():
+            found.append(network(batch).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def load_findings(folder: str | Path) -> FindingsClassifier:
+    """A finished judge in eval mode.
+
+    Raises
+    ------
+    RadsynthError
+        Where the folder holds no model.
+    """
+    weights, description = load_model(folder)
+    network = FindingsClassifier(**description["network"])
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)

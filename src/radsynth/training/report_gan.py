@@ -1,0 +1,358 @@
+"""The game of the report GAN: which player moves how, and why.
+
+With a report's features t, its condition c (from a conditioner trained on finding labels and then frozen), noise z, a
+real picture x and a report c' of other findings, a batch is cut in two halves: one draws z from the posterior E(x) and
+must reconstruct x, the other draws z from N(0, I) and is only judged. So the L1 loss does not average the noise away.
+
+    L_D = w_adv [ f(D(G(z,t), c) - D(x, c)) + w_mis f(D(x, c') - D(x, c)) ] + gamma/2 (R1 + R2)
+    L_G = w_adv f(D(x, c) - D(G(z,t), c))
+          + w_l1 |G - x|_1 + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1 + w_kl KL(E(x) || N(0, I))     (first half)
+
+with f = softplus: the relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every
+`r1_every` steps (Karras et al. 2020), the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched reports of
+GAN-INT-CLS (Reed et al. 2016).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, l2_loss, perceptual_loss
+from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
+from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
+from radsynth.networks.text import TextConditioner
+from radsynth.networks.vgg import Vgg
+from radsynth.settings import TrainReportGan
+from radsynth.training.chest_data import TARGETS, ChestSet, learnable
+from radsynth.training.device import Device
+from radsynth.training.ema import Ema
+from radsynth.training.findings import masked_bce, predict
+from radsynth.training.loop import Follow, Outcome, Phase, train
+from radsynth.training.models import load_model, part_of
+from radsynth.training.sampler import batch_indices
+from radsynth.training.scores import joint_features, kernel_distance
+from radsynth.vocabulary import VIEWS
+
+CONDITION_WIDTH = 128
+
+
+@dataclass(frozen=True)
+class ReportBatch:
+    """Pictures with their reports, and for each a report of other findings; `step` counts batches."""
+
+    pictures: Tensor
+    tokens: Tensor
+    mask: Tensor
+    view: Tensor
+    other_tokens: Tensor
+    other_mask: Tensor
+    other_view: Tensor
+    step: int
+
+    def to(self, device: torch.device) -> ReportBatch:
+        """The batch on a device."""
+        moved = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return ReportBatch(**moved)
+
+
+class ReportGan(nn.Module):
+    """What is needed to draw, and to judge what was drawn: conditioner, generator, discriminator.
+
+    Parameters
+    ----------
+    size, width, noise_size
+        See `ReportGenerator`.
+    token_width
+        Width of the BERT features.
+    attention_at
+        Resolutions of the generator with cross-attention.
+    """
+
+    def __init__(
+        self, size: int, width: int, noise_size: int, token_width: int, attention_at: tuple[int, ...] = (16,)
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "size": size,
+            "width": width,
+            "noise_size": noise_size,
+            "token_width": token_width,
+            "attention_at": list(attention_at),
+        }
+        self.noise_size = noise_size
+        self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
+        self.generator = ReportGenerator(size, width, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at))
+        self.discriminator = ReportDiscriminator(size, width, CONDITION_WIDTH)
+
+    def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
+        """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
+        return self.generator(noise, self.conditioner(tokens, mask, view), tokens, mask)
+
+
+@torch.inference_mode()
+def generate(
+    gan: ReportGan, tokens: Tensor, mask: Tensor, view: Tensor, *, seed: int, device: Device, batch_size: int = 16
+) -> np.ndarray:
+    """Draw one picture a report.
+
+    The noise of the i-th picture depends on (seed, i) alone, whatever the batch size; the texture noise inside the
+    generator on (seed, batch).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (B, S, S) in -1..1.
+    """
+    drawn = []
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        for start in range(0, len(tokens), batch_size):
+            rows = slice(start, start + batch_size)
+            numbers = range(start, min(start + batch_size, len(tokens)))
+            noise = np.stack([np.random.default_rng((seed, i)).standard_normal(gan.noise_size) for i in numbers])
+            torch.manual_seed(seed + start)
+            text = (t[rows].to(device.device) for t in (tokens, mask, view))
+            with device.autocast():
+                pictures = gan(torch.from_numpy(noise.astype(np.float32)).to(device.device), *text)
+            drawn.append(pictures[:, 0].float().cpu().numpy())
+    return np.concatenate(drawn)
+
+
+def train_conditioner(
+    data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64
+) -> tuple[TextConditioner, Outcome]:
+    """Teach the conditioner to say a report's findings with their sides; seconds, text alone, then frozen.
+
+    The linear layer that reads the labels off the condition is thrown away.
+    """
+    torch.manual_seed(seed)
+    conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH).to(device.device)
+    head = nn.Linear(CONDITION_WIDTH, len(TARGETS)).to(device.device)
+    targets = data.targets
+    weight = torch.from_numpy(learnable(targets, 3).astype(np.float32)).to(device.device)
+    optimizer = torch.optim.Adam([*conditioner.parameters(), *head.parameters()], lr=1e-3)
+
+    def batch_at(seen: int) -> tuple[Tensor, ...]:
+        chosen = batch_indices(len(data), batch_size, seen, seed)
+        return (*data.text(chosen), torch.from_numpy(targets[chosen]))
+
+    def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        tokens, mask, view, wanted = (t.to(device.device) for t in batch)
+        loss = masked_bce(head(conditioner(tokens, mask, view)), wanted, weight)
+        loss.backward()
+        return {"text_cross_entropy": loss.detach()}
+
+    outcome = train(
+        what="reading findings off the reports",
+        phases=[Phase("text", (conditioner, head), optimizer, accumulate)],
+        batch_at=batch_at,
+        batch_size=batch_size,
+        images_seen=images_seen,
+        device=device,
+        state={},
+        result=conditioner.state_dict,
+    )
+    return conditioner.eval().requires_grad_(False), outcome
+
+
+def build_phases(
+    gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device
+) -> tuple[list[Phase], dict[str, torch.optim.Optimizer]]:
+    """The two moves of a step, discriminator first; the equations are at the top of this file."""
+    generator, discriminator, s = gan.generator, gan.discriminator, settings
+
+    def adam(*modules: nn.Module) -> torch.optim.Optimizer:
+        parameters = list(chain.from_iterable(m.parameters() for m in modules))
+        return torch.optim.Adam(parameters, lr=s.learning_rate, betas=(0.5, 0.99), fused=True)
+
+    optimizers = {"discriminator": adam(discriminator), "generator": adam(generator, encoder)}
+
+    def draw(b: ReportBatch, condition: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+        half = len(b.pictures) if warming(b) else (len(b.pictures) + 1) // 2
+        mean, log_variance = encoder(b.pictures[:half])
+        noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
+        noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
+        return generator(noise, condition, b.tokens, b.mask), mean, log_variance, half
+
+    def warming(b: ReportBatch) -> bool:
+        return b.step * len(b.pictures) < s.reconstruction_images
+
+    def discriminator_move(batch: ReportBatch) -> dict[str, Tensor]:
+        b = batch.to(device.device)
+        with device.autocast():
+            with torch.no_grad():
+                condition = gan.conditioner(b.tokens, b.mask, b.view)
+                other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
+                fake = draw(b, condition)[0]
+            features = discriminator.features(torch.cat([b.pictures, fake]))
+            real, drawn = features.chunk(2)
+            on_real, on_fake = discriminator.head(real, condition), discriminator.head(drawn, condition)
+            losses = {"d_realism": relativistic_loss(on_real, on_fake)}
+            losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(real, other))
+            loss = s.weight_adversarial * (losses["d_realism"] + s.weight_mismatch * losses["d_mismatch"])
+        if s.r1_gamma and batch.step % s.r1_every == 0:
+            pictures, twice = torch.cat([b.pictures, fake]), torch.cat([condition, condition])
+            with device.autocast():
+                penalty = 2 * gradient_penalty(lambda x: discriminator(x, twice), pictures)
+            loss = loss + s.r1_gamma * s.r1_every * penalty
+        loss.backward()
+        losses |= {"logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
+        return {name: value.detach() for name, value in losses.items()}
+
+    def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
+        b = batch.to(device.device)
+        with device.autocast():
+            with torch.no_grad():
+                condition = gan.conditioner(b.tokens, b.mask, b.view)
+            fake, mean, log_variance, half = draw(b, condition)
+            rebuilt, target = fake[:half], b.pictures[:half]
+            losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
+            loss = s.weight_kl * losses["g_kl"]
+            if s.weight_adversarial and not warming(b):
+                with torch.no_grad():
+                    on_real = discriminator(b.pictures, condition)
+                losses["g_adversarial"] = relativistic_loss(discriminator(fake, condition), on_real)
+                loss = loss + s.weight_adversarial * losses["g_adversarial"]
+            if s.weight_l1:
+                losses["g_l1"] = l1_loss(rebuilt, target)
+                loss = loss + s.weight_l1 * losses["g_l1"]
+            if s.weight_l2:
+                losses["g_l2"] = l2_loss(rebuilt, target)
+                loss = loss + s.weight_l2 * losses["g_l2"]
+            if s.weight_perceptual:
+                with torch.no_grad():
+                    wanted = vgg.features(target)
+                losses["g_perceptual"] = perceptual_loss(vgg.features(rebuilt), wanted)
+                loss = loss + s.weight_perceptual * losses["g_perceptual"]
+        loss.backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    phases = [
+        Phase("discriminator", (discriminator,), optimizers["discriminator"], discriminator_move),
+        Phase("generator", (generator, encoder), optimizers["generator"], generator_move),
+    ]
+    return phases, optimizers
+
+
+def report_batches(data: ChestSet, batch_size: int, seed: int) -> Callable[[int], ReportBatch]:
+    """Images seen -> batch. The mismatched report of an example names another set of findings or another side."""
+    signatures = np.nan_to_num(data.targets, nan=2.0)
+
+    def batch_at(seen: int) -> ReportBatch:
+        chosen = batch_indices(len(data), batch_size, seen, seed)
+        rng = np.random.default_rng((seed, seen, 2))
+        candidates = rng.integers(0, len(data), (batch_size, 32))
+        differs = (signatures[candidates] != signatures[chosen][:, None]).any(2)
+        others = candidates[np.arange(batch_size), differs.argmax(1)]
+        return ReportBatch(data.pictures(chosen), *data.text(chosen), *data.text(others), seen // batch_size)
+
+    return batch_at
+
+
+def train_report_gan(
+    sets: dict[str, ChestSet],
+    vgg: Vgg,
+    settings: TrainReportGan,
+    *,
+    seed: int,
+    device: Device,
+    checkpoint_folder: Path | None = None,
+    show: Callable[[int, ReportGan], None] | None = None,
+) -> tuple[ReportGan, Outcome]:
+    """Train on the training split; the validation split chooses among the averaged generators.
+
+    The choice is the kernel distance of joint (picture, report) features between real and drawn validation examples, in
+    the features of `vgg`; the judging classifier and the test split have no part in it.
+
+    Parameters
+    ----------
+    show
+        Called with the images seen and the averaged model at every validation, for example to draw a grid.
+    """
+    data = sets["train"]
+    conditioner, _ = train_conditioner(data, settings.text_warmup_images, seed, device)
+    torch.manual_seed(seed)
+    gan = ReportGan(data.size, settings.width, settings.noise_size, data.token_width).to(device.device)
+    gan.conditioner.load_state_dict(conditioner.state_dict())
+    gan.conditioner.requires_grad_(False)
+    encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.noise_size).to(device.device)
+    vgg = vgg.to(device.device)
+    phases, optimizers = build_phases(gan, encoder, vgg, settings, device)
+    ema = Ema(gan.generator, settings.ema_half_life_images)
+    chosen = sets.get("validation", data)
+    used = copy.deepcopy(gan).eval()
+    used.generator = ema.network
+    score = _validation_score(used, chosen, vgg, seed, device)
+
+    def validate(seen: int) -> dict[str, float]:
+        used.discriminator.load_state_dict(gan.discriminator.state_dict())
+        if show:
+            show(seen, used)
+        return {"validation_joint_kernel_distance": score()}
+
+    outcome = train(
+        what="training the report GAN",
+        phases=phases,
+        batch_at=report_batches(data, settings.batch_size, seed),
+        batch_size=settings.batch_size,
+        images_seen=settings.images_seen,
+        device=device,
+        state={"gan": gan, "encoder": encoder, "ema": ema, **optimizers},
+        result=lambda: {**gan.state_dict(), **{f"generator.{k}": v for k, v in ema.state_dict().items()}},
+        follow=[Follow(gan.generator, ema)],
+        checkpoint_folder=checkpoint_folder,
+        checkpoint_images=settings.checkpoint_images,
+        validate=validate,
+        validate_images=settings.validate_images,
+        score="validation_joint_kernel_distance",
+    )
+    gan.load_state_dict(outcome.best)
+    return gan.eval().requires_grad_(False), outcome
+
+
+def _validation_score(gan: ReportGan, data: ChestSet, vgg: Vgg, seed: int, device: Device) -> Callable[[], float]:
+    """A function that draws one picture a validation report and gives its distance to the real ones."""
+    text = data.text(np.arange(len(data)))
+
+    def pooled(pictures: Tensor) -> Tensor:
+        maps = vgg.features(pictures)
+        return torch.cat([f.float().flatten(2).mean(2) for f in maps] + [f.float().flatten(2).std(2) for f in maps], 1)
+
+    real = predict(pooled, data.pictures, len(data), device)
+    centre, scale = real.mean(0), real.std(0) + 1e-6
+    with torch.inference_mode():
+        condition = gan.conditioner(*(t.to(device.device) for t in text)).float().cpu().numpy()
+    condition = (condition - condition.mean(0)) / (condition.std(0) + 1e-6)
+
+    def joint(features: np.ndarray) -> np.ndarray:
+        return joint_features((features - centre) / scale, condition)
+
+    def score() -> float:
+        drawn = torch.from_numpy(generate(gan, *text, seed=seed, device=device))[:, None]
+        fake = predict(pooled, lambda i: drawn[i], len(data), device)
+        return kernel_distance(joint(real), joint(fake))
+
+    return score
+
+
+def load_report_gan(folder: str | Path) -> tuple[ReportGan, dict[str, Any]]:
+    """A finished report GAN with its averaged weights, in eval mode, and its description.
+
+    Raises
+    ------
+    RadsynthError
+        Where the folder holds no model.
+    """
+    weights, description = load_model(folder)
+    gan = ReportGan(**description["network"])
+    for name, module in gan.named_children():
+        module.load_state_dict(part_of(weights, name))
+    return gan.eval().requires_grad_(False), description

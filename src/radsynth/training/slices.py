@@ -1,0 +1,191 @@
+"""Axial slices of aligned heads as CycleGAN reads them: position-matched, unpaired, in -1..1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from radsynth.errors import RadsynthError
+from radsynth.training.sampler import batch_indices
+
+DEPTH_SCALE_MM = 15.0
+"""Distance to the skin at which the depth channel is 1 - 1/e."""
+MIN_HEAD = 0.03
+"""Share of a slice's pixels that must be head for the slice to be trained on."""
+
+
+class Slices(NamedTuple):
+    """Slices of one modality: `image` and `depth`, both (B, 1, Y, X) float32; see `image_channel`, `depth_channel`."""
+
+    image: Tensor
+    depth: Tensor
+
+
+class Pair(NamedTuple):
+    """MR and CT slices of DIFFERENT people at about the same height of the head."""
+
+    mr: Slices
+    ct: Slices
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Aligned volumes of one modality.
+
+    Parameters
+    ----------
+    modality
+        ``"MR"`` or ``"CT"``.
+    images
+        (V, Z, Y, X), memory-mapped: MR float 0..1, CT int16 HU.
+    depth_mm
+        (V, Z, Y, X): distance to the skin inside the head, 0 outside.
+    rows
+        Rows of `images` that belong to these heads.
+    subjects
+        Their `subject_id`, in the order of `rows`.
+    """
+
+    modality: str
+    images: np.ndarray
+    depth_mm: np.ndarray
+    rows: tuple[int, ...]
+    subjects: tuple[str, ...]
+
+    def volume(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """The image and the depth of head number `place`, each (Z, Y, X)."""
+        return np.asarray(self.images[self.rows[place]]), np.asarray(self.depth_mm[self.rows[place]])
+
+    def of(self, subject: str) -> tuple[np.ndarray, np.ndarray]:
+        """The image and the depth of a subject."""
+        return self.volume(self.subjects.index(subject))
+
+
+def read_heads(aligned: str | Path, manifest: pd.DataFrame, modality: str, split: str | None) -> Heads:
+    """Open the heads of one modality and split; None is every split.
+
+    Parameters
+    ----------
+    aligned
+        Folder with mr.npy, ct.npy, mr_depth_mm.npy and ct_depth_mm.npy.
+    manifest
+        The VOLUMES table with `split` filled.
+
+    Raises
+    ------
+    RadsynthError
+        Where an array is missing or does not fit the manifest.
+    """
+    stem, aligned = modality.lower(), Path(aligned)
+    try:
+        images = np.load(aligned / f"{stem}.npy", mmap_mode="r")
+        depth_mm = np.load(aligned / f"{stem}_depth_mm.npy", mmap_mode="r")
+    except (FileNotFoundError, ValueError) as error:
+        raise RadsynthError(
+            f"no aligned {modality} volumes ({error})", where=aligned, next_step="run `dvc repro`"
+        ) from None
+    chosen = manifest[(manifest["modality"] == modality) & ((manifest["split"] == split) | (split is None))]
+    if images.shape != depth_mm.shape or (len(chosen) and chosen["row"].max() >= len(images)):
+        raise RadsynthError(f"{modality} arrays do not fit the manifest", where=aligned, got=images.shape)
+    return Heads(modality, images, depth_mm, tuple(chosen["row"].astype(int)), tuple(chosen["subject_id"]))
+
+
+def paired_subjects(mr: Heads, ct: Heads) -> list[str]:
+    """Subjects who have both modalities, in the order of `mr`."""
+    return [subject for subject in mr.subjects if subject in ct.subjects]
+
+
+def hu_to_unit(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """HU, clipped to `window`, mapped linearly to -1..1, float32."""
+    low, high = window
+    return (np.asarray(hu, np.float32).clip(low, high) - low) * np.float32(2 / (high - low)) - 1
+
+
+def unit_to_hu(unit: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Inverse of `hu_to_unit`: -1..1 to HU, float32."""
+    low, high = window
+    return (np.asarray(unit, np.float32) + 1) * np.float32((high - low) / 2) + np.float32(low)
+
+
+def image_channel(image: np.ndarray, modality: str, window: tuple[float, float]) -> np.ndarray:
+    """CT in HU, or MR 0..1, as a network reads it: float32 -1..1, air at -1."""
+    return hu_to_unit(image, window) if modality == "CT" else np.asarray(image, np.float32) * 2 - 1
+
+
+def depth_channel(depth_mm: np.ndarray) -> np.ndarray:
+    """What is known about a pixel's place: -1 outside the head, 1 - exp(-depth / 15 mm) inside, float32.
+
+    The scale is fine near the skin, where scalp, skull and brain follow each other within millimetres.
+    """
+    depth_mm = np.asarray(depth_mm, np.float32)
+    return np.where(depth_mm > 0, 1 - np.exp(-depth_mm / DEPTH_SCALE_MM), np.float32(-1))
+
+
+def to_slices(image: np.ndarray, depth_mm: np.ndarray, modality: str, window: tuple[float, float]) -> Slices:
+    """Slices (B, Y, X) of one modality as `Slices`."""
+    channels = image_channel(image, modality, window), depth_channel(depth_mm)
+    return Slices(*(torch.from_numpy(np.ascontiguousarray(c))[:, None] for c in channels))
+
+
+def usable_slices(heads: Heads) -> np.ndarray:
+    """(place, z) of every slice that shows enough head, int64 (N, 2)."""
+    shown = [(heads.volume(place)[1] > 0).mean(axis=(1, 2)) >= MIN_HEAD for place in range(len(heads.rows))]
+    return np.argwhere(np.stack(shown)) if shown else np.empty((0, 2), np.int64)
+
+
+def matched_pairs(
+    mr: Heads, ct: Heads, window: tuple[float, float], reach: int, batch_size: int, seed: int
+) -> Callable[[int], Pair]:
+    """Make the pure function images seen -> batch.
+
+    Position-matched, not paired: every MR slice is seen once an epoch, and meets a CT slice of another person at most
+    `reach` slices higher or lower on the common grid (the nearest height where the CTs have none so near). So what the
+    discriminator learns from is how a CT looks at this height, and not that heights differ between the two sets.
+    Each slice is mirrored left-right half the time, independently.
+
+    Raises
+    ------
+    RadsynthError
+        Where a modality has no slice that shows enough head.
+    """
+    mr_slices, ct_slices = usable_slices(mr), usable_slices(ct)
+    for heads, found in ((mr, mr_slices), (ct, ct_slices)):
+        if not len(found):
+            raise RadsynthError(f"no {heads.modality} slice to train on", got=f"{len(heads.rows)} volumes")
+
+    def take(heads: Heads, chosen: np.ndarray, mirrored: np.ndarray) -> Slices:
+        rows = [heads.rows[place] for place in chosen[:, 0]]
+        arrays = []
+        for source in (heads.images, heads.depth_mm):
+            planes = [source[row, z] for row, z in zip(rows, chosen[:, 1], strict=True)]
+            arrays.append(np.stack([p[:, ::-1] if flip else p for p, flip in zip(planes, mirrored, strict=True)]))
+        return to_slices(*arrays, heads.modality, window)
+
+    def batch_at(images_seen: int) -> Pair:
+        mr_chosen = mr_slices[batch_indices(len(mr_slices), batch_size, images_seen, seed)]
+        random = np.random.default_rng((seed, 1, images_seen))
+        ct_chosen = np.stack([_partner(place, z, mr, ct, ct_slices, reach, random) for place, z in mr_chosen])
+        mirrored = random.random((2, batch_size)) < 0.5
+        return Pair(take(mr, mr_chosen, mirrored[0]), take(ct, ct_chosen, mirrored[1]))
+
+    return batch_at
+
+
+def _partner(
+    place: int, z: int, mr: Heads, ct: Heads, ct_slices: np.ndarray, reach: int, random: np.random.Generator
+) -> np.ndarray:
+    """A random CT slice near height z of another person than MR head number `place`."""
+    others = np.array([subject != mr.subjects[place] for subject in ct.subjects])
+    candidates = ct_slices[others[ct_slices[:, 0]]] if others.any() else ct_slices
+    if not len(candidates):
+        candidates = ct_slices
+    distance = np.abs(candidates[:, 1] - z)
+    near = candidates[distance <= max(reach, distance.min())]
+    return near[random.integers(len(near))]

@@ -1,0 +1,48 @@
+"""Stage train_cyclegan: learn MRI -> CT and CT -> MRI from heads that are not paired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from radsynth import schemas, settings
+from radsynth.errors import one_line_errors
+from radsynth.evaluation.mri_to_ct import middle_slices
+from radsynth.figures import picture_grid
+from radsynth.training.cyclegan import MriToCt, describe, train_cyclegan
+from radsynth.training.device import pick_device
+from radsynth.training.loop import forget_checkpoints
+from radsynth.training.models import fingerprint, save_model, write_history
+from radsynth.training.slices import read_heads
+
+ALIGNED = Path("data/brain/aligned")
+MANIFEST = Path("data/brain/manifest.parquet")
+PLOTS = Path("plots/train_cyclegan")
+
+
+@one_line_errors
+def main() -> None:
+    """Train on the training split, choose by the validation split."""
+    params = settings.load()
+    own = params.train_cyclegan
+    manifest = schemas.VOLUMES.read(MANIFEST)
+    heads = {
+        f"{split}_{modality.lower()}": read_heads(ALIGNED, manifest, modality, split)
+        for split in ("train", "validation")
+        for modality in ("MR", "CT")
+    }
+    mark = fingerprint({**own.model_dump(mode="json"), "seed": params.seed}, [ALIGNED, MANIFEST])
+    checkpoints = Path("checkpoints/train_cyclegan") / mark
+    shown = (heads["validation_mr"] if heads["validation_mr"].rows else heads["train_mr"], heads["validation_ct"])
+
+    def draw(model: MriToCt, images_seen: int) -> None:
+        titles, rows = middle_slices(model, *shown)
+        picture_grid(rows, PLOTS / f"images-{images_seen:07d}.png", column_titles=titles)
+
+    outcome, selection = train_cyclegan(heads, own, params.seed, pick_device(own.precision), checkpoints, draw)
+    save_model("models/mri_to_ct", outcome.best, describe(outcome, selection, own, params.seed, mark))
+    write_history(outcome, "history/train_cyclegan")
+    forget_checkpoints(checkpoints)
+
+
+if __name__ == "__main__":
+    main()
