@@ -35,7 +35,8 @@ def main() -> None:
         network, history = imagenet_vgg(cached), None
         arguments = {"blocks": VGG16_BLOCKS, "in_channels": 3, "classes": 0}
     else:
-        blocks = tuple((own.width * 2**k,) * 2 for k in range(4))
+        w = own.width
+        blocks = ((w,), (2 * w,), (4 * w, 4 * w), (8 * w, 8 * w))
         arguments = {"blocks": blocks, "in_channels": 1, "classes": len(FINDINGS)}
         network = Vgg(**arguments)
         plan = FindingsPlan(own.images_seen, own.batch_size, own.learning_rate, seed)

@@ -119,3 +119,49 @@ def ct_comparison(
         figure.colorbar(drawn, ax=axes[:, -1], label="HU", shrink=0.7)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
+
+
+def explanation_overlays(
+    pictures: np.ndarray,
+    maps: np.ndarray,
+    path: str | Path,
+    *,
+    titles: Sequence[str],
+    masks: np.ndarray | None = None,
+    unit: str = "logit",
+    columns: int = 6,
+) -> None:
+    """Draw pictures above their evidence maps, with one colour bar for all so that weak evidence looks weak.
+
+    Parameters
+    ----------
+    pictures
+        (n, S, S) in -1..1.
+    maps
+        (n, S, S): evidence for (red) and against (blue), in `unit`.
+    masks
+        (n, S, S) bool: true lesions, outlined in green.
+    """
+    import textwrap
+
+    from matplotlib.cm import ScalarMappable
+
+    rows = -(-len(pictures) // columns)
+    figure = _new_figure(columns * 1.9 + 0.8, rows * 4.1)
+    axes = figure.subplots(2 * rows, columns, squeeze=False)
+    limit = float(np.quantile(np.abs(maps), 0.999)) or 1.0
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for i, (picture, evidence) in enumerate(zip(pictures, maps, strict=True)):
+        above, below = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
+        above.set_title(textwrap.fill(titles[i], 30), fontsize=7, parse_math=False)
+        for axis in (above, below):
+            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)
+            if masks is not None and masks[i].any():
+                axis.contour(masks[i], levels=[0.5], colors="lime", linewidths=0.7)
+        strength = np.clip(np.abs(evidence) / limit, 0, 1)
+        below.imshow(evidence, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75 * strength)
+    colours = ScalarMappable(cmap="RdBu_r")
+    colours.set_clim(-limit, limit)
+    figure.colorbar(colours, ax=axes, shrink=0.5, label=f"evidence, {unit}")
+    _save(figure, path, dpi=110)

@@ -65,7 +65,10 @@ class Table:
         except (pa.ArrowInvalid, OSError) as error:
             raise RadsynthError(f"not a readable Parquet file ({error})", where=path, expected=self.name) from error
         self._require(table.column_names, path)
-        return table.select(list(self.columns)).cast(self.schema).to_pandas()
+        try:
+            return table.select(list(self.columns)).cast(self.schema).to_pandas()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise RadsynthError(f"not the {self.name} table ({error})", where=path) from error
 
     def empty(self) -> pd.DataFrame:
         """The table without rows."""

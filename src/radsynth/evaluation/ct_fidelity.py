@@ -14,8 +14,8 @@ AIR_HU = -300.0
 SSIM_SIDE, SSIM_K1, SSIM_K2 = 7, 0.01, 0.03
 
 DEFINITIONS = {
-    "mae_hu": "mean absolute error, HU, inside the head mask of the true CT (SynthRAD2023)",
-    "me_hu": "mean error synthetic - true, HU, inside the head mask of the true CT",
+    "mae_hu": "mean absolute error, HU, inside the head mask (SynthRAD2023)",
+    "me_hu": "mean error synthetic - true, HU, inside the head mask",
     "psnr": "10 log10(4024^2 / MSE), dB; both clipped to -1024..3000 HU; inside the head mask (SynthRAD2023)",
     "ssim": "3-D SSIM, 7x7x7 uniform window, K1 0.01, K2 0.03, data range 4024 HU, both clipped to -1024..3000 HU and "
     "set to -1024 outside the head mask, mean over the mask without a 3-voxel border of the grid (SynthRAD2023)",
@@ -96,7 +96,7 @@ def ct_fidelity(synthetic: np.ndarray, true: np.ndarray, mask: np.ndarray) -> di
     synthetic, true
         HU, (Z, Y, X), on the same grid.
     mask
-        Head mask of the true CT, bool, not empty.
+        Head mask, bool, not empty.
     """
     inside, inside_true = _inside(synthetic, mask), _inside(true, mask)
     return {

@@ -11,13 +11,16 @@ from radsynth.evaluation.baselines_ct import hu_quantiles, match_histogram, mean
 from radsynth.evaluation.ct_fidelity import DEFINITIONS, ct_fidelity
 from radsynth.evaluation.intervals import bootstrap_interval
 from radsynth.training.cyclegan import MriToCt, translate_volume, unpaired_proxy
-from radsynth.training.slices import Heads, paired_subjects
+from radsynth.training.slices import Heads, head_in_both, paired_subjects
 
 BASELINES = {
     "mean_ct": "voxel-wise mean of the training CTs on the common grid",
     "median_ct": "voxel-wise median of the training CTs on the common grid",
     "histogram_matching": "MR given the histogram of the training CTs inside the head",
 }
+
+MASK = "head mask: the true CT's where the MR shows the head too (widened by two pixels in its plane)"
+"""Where all figures are taken, `head_in_both`: a field of view that cuts the neck is nobody's error."""
 
 PROXIES = {
     "proxy_histogram_hu": "no pairs: Wasserstein distance of HU histograms inside the heads, synthetic against real",
@@ -63,9 +66,10 @@ def evaluate_mri_to_ct(
     rows = []
     for subject in subjects:
         (mr, depth), (true, true_depth) = test_mr.of(subject), test_ct.of(subject)
+        mask = head_in_both(depth, true_depth)
         row: dict[str, Any] = {"subject_id": subject}
         for name, synthesize in ways.items():
-            figures = ct_fidelity(synthesize(mr, depth), true, true_depth > 0)
+            figures = ct_fidelity(synthesize(mr, depth), true, mask)
             row |= {_name(figure, name): value for figure, value in figures.items()}
         rows.append(row)
     details = {}
@@ -76,7 +80,7 @@ def evaluate_mri_to_ct(
             **interval._asdict(),
             "split": split,
             "seeds": [seed],
-            "definition": f"{BASELINES[baseline]}: {definition}" if baseline else definition,
+            "definition": f"{BASELINES[baseline]}: {definition}; {MASK}" if baseline else f"{definition}; {MASK}",
         }
     shown = [*DEFINITIONS, *(_name("mae_hu", baseline) for baseline in BASELINES)]
     return {**{name: details[name]["value"] for name in shown}, "details": details, "subjects": rows}

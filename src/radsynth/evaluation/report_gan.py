@@ -21,7 +21,7 @@ from radsynth.vocabulary import FINDINGS
 
 @dataclass(frozen=True)
 class Drawn:
-    """`pictures` float32 (k, n, S, S) in -1..1: k noise seeds for each of n reports, and the judge's reading of them."""
+    """`pictures` float32 (k, n, S, S) in -1..1: k noise seeds for each of n reports, with the judge's reading."""
 
     pictures: np.ndarray
     logits: np.ndarray
@@ -66,8 +66,8 @@ def evaluate_report_gan(
     Returns
     -------
     dict
-        Flat figures, and under ``"details"`` each with value, low, high (95 % bootstrap over patients), n, split, seeds,
-        floor and worst case where they apply.
+        Flat figures, and under ``"details"`` each with value, low, high (95 % bootstrap over patients), n, split,
+        seeds, floor and worst case where they apply.
     Drawn
         The pictures that were judged.
     """
@@ -139,7 +139,7 @@ def evaluate_report_gan(
         "power_ratio_by_octave": [round(float(p), 4) for p in power],
         "per_finding": per_finding,
     }
-    return figures | {"details": _finite(details)}, drawn
+    return _finite(figures | {"details": details}), drawn
 
 
 def _finite(value: Any) -> Any:

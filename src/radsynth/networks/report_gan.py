@@ -24,6 +24,13 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, gain: float = math.sqrt(2)
     return conv
 
 
+def _halving_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    conv = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / (16 * inputs)))
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
 def _pixel_norm(x: Tensor) -> Tensor:
     """Scale every place to unit mean square over the channels (Karras et al. 2018, section 4.2)."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
@@ -139,11 +146,11 @@ class _DownBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.skip = _conv(inputs, outputs, 1, gain=1.0)
-        self.conv1 = _conv(inputs, outputs)
+        self.conv1 = _halving_conv(inputs, outputs)
         self.conv2 = _conv(outputs, outputs, gain=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.avg_pool2d(self.conv1(F.leaky_relu(x, 0.2)), 2)
+        y = self.conv1(F.leaky_relu(x, 0.2))
         y = self.conv2(F.leaky_relu(y, 0.2))
         return self.skip(F.avg_pool2d(x, 2)) + y
 
@@ -153,9 +160,7 @@ class _Trunk(nn.Module):
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
-        self.from_picture = nn.Conv2d(1, channels_at(size // 2, width), 4, stride=2, padding=1)
-        nn.init.normal_(self.from_picture.weight, std=math.sqrt(2 / 16))
-        nn.init.zeros_(self.from_picture.bias)
+        self.from_picture = _halving_conv(1, channels_at(size // 2, width))
         resolutions = [size // 2 ** (k + 1) for k in range(int(math.log2(size)) - 3)]
         pairs = [(channels_at(a, width), channels_at(b, width)) for a, b in pairwise(resolutions)]
         self.blocks = nn.ModuleList(_DownBlock(a, b) for a, b in pairs)

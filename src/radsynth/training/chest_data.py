@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,13 @@ class ChestSet:
         """Width of the text features."""
         return self.tokens.shape[2]
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """(n, len(FINDINGS)) float32: 1 present, 0 absent, NaN uncertain."""
         values = self.frame[[f"label_{f}" for f in FINDINGS]].to_numpy(np.float32)
         return np.where(values < 0, np.nan, values)
 
-    @property
+    @cached_property
     def targets(self) -> np.ndarray:
         """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side; NaN uncertain."""
         columns = [self.labels]

@@ -29,18 +29,17 @@ from radsynth.training.loop import Follow, Outcome, Phase, train
 from radsynth.training.models import load_model
 from radsynth.training.pool import ImagePool
 from radsynth.training.slices import (
+    BACKGROUND_MARGIN,
     Heads,
     Pair,
     Slices,
     depth_channel,
+    head_in_both,
     image_channel,
     matched_pairs,
     paired_subjects,
     unit_to_hu,
 )
-
-BACKGROUND_MARGIN = 2
-"""Pixels by which the head mask is widened before all outside it is taken for air."""
 
 
 def read_by(network: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
@@ -248,12 +247,12 @@ def histogram_distance(values: np.ndarray, reference: np.ndarray) -> float:
 
 
 def paired_error(model: MriToCt, mr: Heads, ct: Heads, autocast: bool = False) -> float:
-    """Mean over the subjects who have both of the mean absolute error inside the head of the true CT, HU."""
+    """Mean over the subjects who have both of the mean absolute error, HU, inside `head_in_both`."""
     errors = []
     for subject in paired_subjects(mr, ct):
         (image, depth), (true, true_depth) = mr.of(subject), ct.of(subject)
         difference = translate_volume(model, image, depth, autocast=autocast) - true
-        errors.append(np.abs(difference[true_depth > 0]).mean(dtype=np.float64))
+        errors.append(np.abs(difference[head_in_both(depth, true_depth)]).mean(dtype=np.float64))
     return float(np.mean(errors))
 
 

@@ -242,16 +242,20 @@ def build_phases(
     return phases, optimizers
 
 
-def report_batches(data: ChestSet, batch_size: int, seed: int) -> Callable[[int], ReportBatch]:
-    """Images seen -> batch. The mismatched report of an example names another set of findings or another side."""
+def other_reports(data: ChestSet, chosen: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarray:
+    """For each example the index of a report that names another set of findings, or another side; int64 (B,)."""
     signatures = np.nan_to_num(data.targets, nan=2.0)
+    candidates = np.random.default_rng(seed).integers(0, len(data), (len(chosen), 32))
+    differs = (signatures[candidates] != signatures[chosen][:, None]).any(2)
+    return candidates[np.arange(len(chosen)), differs.argmax(1)]
+
+
+def report_batches(data: ChestSet, batch_size: int, seed: int) -> Callable[[int], ReportBatch]:
+    """Images seen -> batch, each example with a report of other findings."""
 
     def batch_at(seen: int) -> ReportBatch:
         chosen = batch_indices(len(data), batch_size, seen, seed)
-        rng = np.random.default_rng((seed, seen, 2))
-        candidates = rng.integers(0, len(data), (batch_size, 32))
-        differs = (signatures[candidates] != signatures[chosen][:, None]).any(2)
-        others = candidates[np.arange(batch_size), differs.argmax(1)]
+        others = other_reports(data, chosen, (seed, seen, 2))
         return ReportBatch(data.pictures(chosen), *data.text(chosen), *data.text(others), seen // batch_size)
 
     return batch_at

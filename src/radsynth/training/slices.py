@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from scipy.ndimage import maximum_filter
 from torch import Tensor
 
 from radsynth.errors import RadsynthError
@@ -19,6 +20,9 @@ DEPTH_SCALE_MM = 15.0
 """Distance to the skin at which the depth channel is 1 - 1/e."""
 MIN_HEAD = 0.03
 """Share of a slice's pixels that must be head for the slice to be trained on."""
+
+BACKGROUND_MARGIN = 2
+"""Pixels by which the head mask is widened before all outside it is taken for air."""
 
 
 class Slices(NamedTuple):
@@ -100,6 +104,16 @@ def read_heads(aligned: str | Path, manifest: pd.DataFrame, modality: str, split
 def paired_subjects(mr: Heads, ct: Heads) -> list[str]:
     """Subjects who have both modalities, in the order of `mr`."""
     return [subject for subject in mr.subjects if subject in ct.subjects]
+
+
+def head_in_both(mr_depth_mm: np.ndarray, ct_depth_mm: np.ndarray) -> np.ndarray:
+    """Where a synthetic CT is compared with the true one: bool (Z, Y, X).
+
+    Inside the head mask of the true CT, and where a CT is made at all: inside the MR's head mask, widened in its plane
+    by `BACKGROUND_MARGIN`. What the MR's field of view cuts off (often the neck) has no answer to compare.
+    """
+    side = 2 * BACKGROUND_MARGIN + 1
+    return (ct_depth_mm > 0) & maximum_filter(mr_depth_mm > 0, size=(1, side, side))
 
 
 def hu_to_unit(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""X-ray pictures: decoding and preparing."""

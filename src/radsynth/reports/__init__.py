@@ -1,0 +1,1 @@
+"""Radiology reports: parsing, cleaning, finding labels, BERT features."""

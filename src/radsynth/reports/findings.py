@@ -1,0 +1,345 @@
+"""Which findings a report states, denies or doubts, and on which side: rules on sentences, with negation scopes.
+
+A mention is present unless its sentence denies it (``no``, ``without``, ``has resolved``) or doubts it (``possible``,
+``may represent``, ``versus``, ``cannot be excluded``). ``likely``, ``probable`` and ``consistent with`` count as
+present. A denial reaches over a list (``no consolidation, effusion or pneumothorax``) up to the next turn of the
+sentence (``but``, ``there is``, ``with``). Over a whole report a finding that is present anywhere is present, else one
+that is doubted anywhere is uncertain, else one that is denied is negated.
+
+References
+----------
+Chapman et al., "A simple algorithm for identifying negated findings and diseases in discharge summaries" (NegEx),
+J Biomed Inform 34, 2001. Irvin et al., "CheXpert: a large chest radiograph dataset with uncertainty labels", AAAI 2019.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import NamedTuple
+
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
+
+PRESENT, NEGATED, UNCERTAIN = 1, 0, -1
+
+
+class Labels(NamedTuple):
+    """What a text says of every finding.
+
+    `values` maps each of `vocabulary.FINDINGS` to 1 present, 0 negated or not mentioned, -1 uncertain; `sides` to the
+    patient's side (``""`` not stated, ``left``, ``right``, ``both``) of what is present, or else uncertain; `negated`
+    holds the findings that the text denies, in the vocabulary's order.
+    """
+
+    values: dict[str, int]
+    sides: dict[str, str]
+    negated: tuple[str, ...]
+
+
+class _Mention(NamedTuple):
+    start: int
+    end: int
+    finding: str
+    value: int = PRESENT
+    side: str = ""
+
+
+_HEART = r"(?:heart|cardiac (?:silhouette|size|shadow|contours?)|cardio ?mediastinal (?:silhouettes?|contours?))"
+_ANGLE = r"(?:costophrenic|cp) (?:\w+ ){0,2}?(?:angles?|sulc[iu]s?|recess(?:es)?)"
+# What may stand between "heart" and "enlarged" when the one is said of the other.
+_GAP = (
+    r"(?:(?!\b(?:but|and (?!mediast)|with|without|normal|not?|unremarkable|aorta|vascul\w+|pulmonary)\b)[^.,;]){0,60}?"
+)
+
+_PATTERNS: dict[str, str] = {
+    "atelectasis": (
+        r"atelecta\w+|(?:lung|lobe|lobar|segmental|subsegmental|partial) collapse"
+        r"|collapse of the (?:\w+ ){1,3}l(?:ung|obe)"
+    ),
+    "consolidation": r"consolidat\w+",
+    "edema": r"o?edema(?:tous)?",
+    "effusion": r"effusions?|pleural fluid|fluid in the (?:\w+ )?pleural space",
+    "emphysema": r"emphysem\w+",
+    "fibrosis": r"fibros[ie]s|fibrotic",
+    "fracture": r"fractur\w+",
+    "hernia": r"hernia\w*",
+    "mass": r"mass(?:es)?",
+    "nodule": r"(?:fibro|reticulo|micro)?nodul\w+",
+    "opacity": (
+        r"opaci\w+|infiltrat\w+|air[ -]?space (?:disease|process)"
+        r"|(?:patchy|hazy|streaky|ill-defined|increased|interstitial|linear|vague|focal|airspace|basilar)"
+        r" densit(?:y|ies)"
+    ),
+    "pleural_thickening": (
+        r"pleural (?:(?!effusion|fluid)[\w-]+[,/]? ?){0,2}thickening"
+        r"|(?:(?<=effusion versus )|(?<=effusion or )|(?<=fluid or )|(?<=fluid versus ))thickening"
+        r"|thickening of (?:the )?(?:\w+ )?pleura\w*|thickened pleura"
+        r"|(?:bi)?apical (?:\w+ )?thickening|(?:apical|pleural) cap(?:ping|s)?"
+    ),
+    "pneumonia": r"(?:broncho)?pneumonias?|pneumonitis",
+    "pneumothorax": r"(?:hydro|hemo|hemohydro)?pneumothora\w+|pleural air collections?",
+}
+_MENTION = re.compile("|".join(rf"(?P<{name}>\b(?:{words})(?!\w))" for name, words in _PATTERNS.items()))
+_HYDROPNEUMOTHORAX = re.compile(r"hydropneumothora\w+")
+_BLUNTED = re.compile(rf"blunt\w*(?: \w+){{0,4}}? {_ANGLE}|{_ANGLE} (?:\w+ ){{0,3}}?blunt\w*")
+
+_HEART_ENLARGED = re.compile(
+    rf"\b{_HEART}(?: size)?{_GAP}"
+    r"\b(?:enlarged|enlargement|increased in size|(?:is|remains|appears|size) (?:\w+ )?large|borderline)\b"
+)
+_HEART_NOUN = re.compile(
+    r"\bcardiomegaly\b|\bcardiac enlargement\b"
+    rf"|\b(?:enlarge(?:d|ment)|borderline|prominent)(?: of)?(?: the| \w+)? {_HEART}\b"
+)
+_HEART_NORMAL = re.compile(
+    rf"\b(?:normal|unremarkable) (?:size of (?:the )?)?(?:\w+ )?(?:{_HEART}|heart|cardiac|cardiomediastinal)\b"
+    rf"|\b(?:{_HEART}|cardiac and mediastinal|cardiomediastinal)\b[^.;]{{0,70}}?"
+    r"(?<!limits of )(?<!limit of )(?<!top )\b(?:normal|unremarkable|not (?:\w+ )?enlarged)\b"
+)
+_ANGLES_CLEAR = re.compile(
+    rf"{_ANGLE} (?:\w+ ){{0,3}}?(?:clear|sharp|preserved|not blunted|unremarkable)\b|clear {_ANGLE}"
+    r"|pleural spaces? (?:(?:is|are|appears?) )?(?:\w+ )?(?:clear|normal|unremarkable)"
+)
+
+# Words that hold a finding's name and mean something else.
+_NOT_MEANT = re.compile(
+    r"(?:pericardial|joint|knee) effusions?|(?:subcutaneous|soft tissue|mediastinal) emphysema"
+    r"|(?:soft tissue|subcutaneous|pedal|leg|extremity) edema|cystic fibrosis|mass effect"
+    r"|(?:inguinal|umbilical|ventral|abdominal|dis[ck]) hernia\w*|air[ -]?space opaci\w+ (?=in the history)"
+    r"|(?:wires?|leads?|catheters?|screws?) (?:\w+ ){0,3}fractur\w+"
+    r"|fractur\w+ (?:\w+ ){0,5}(?:wires?|leads?|catheters?|screws?)|opacif(?:ied|ication) of (?:\w+ )?vess\w+"
+)
+
+_SEEN = r"(?:seen|identified|present|visuali[sz]ed|appreciated|evident|demonstrated|noted|detected|apparent|found)"
+_TRIGGERS: dict[str, str] = {
+    # Tried in this order at each place of a sentence. Neutral: the finding is there and has not changed, or the words
+    # only join two others.
+    "neutral": (
+        r"(?:no|not|without)(?: an?y?)?"
+        r" (?:(?:significant|interval|appreciable|definite|substantial|obvious|gross|overt|other|real|much) )*"
+        r"(?:chang\w+|increase[ds]?|decrease[ds]?|improve\w+|worsen\w+|progress\w+|enlarg\w+ of the)"
+        r"|(?:absent|absence of|no|without) (?:\w+ )?(?:lung|vascular|bronchovascular) markings"
+        r"|not (?:only|calcified|certain\w*|clear(?:ly)?|well|fully|optimally|definit\w+ calcified)"
+        r"|(?:consistent|compatible|associated|along|in keeping|correlat\w+|compar\w+) with"
+        r"|(?:ensure|document|confirm|until|to|complete|for|assess|evaluate)(?: \w+)? (?:resolution|clearing) of"
+    ),
+    # Doubt about what stands before.
+    "doubted": (
+        r"(?:is|are|was|were) (?:also |less |considered |felt to be )*"
+        r"(?:possible|questioned|suspected|considered|unlikely|not (?:\w+ )?excluded|equivocal|in the differential)"
+        r"|(?:can ?not|could not) (?:\w+ly )?be (?:\w+ly )?(?:excluded|ruled out)"
+        r"|not (?:\w+ly )?(?:excluded|ruled out)|(?:hard|difficult) to (?:\w+ly )?exclude(?!,? \w)"
+        r"|less likely|unlikely|would be (?:a|in the) (?:consideration|differential)"
+    ),
+    # Doubt about what follows.
+    "doubt": (
+        r"(?:can ?not|could not|can't|not|unable to|difficult to|hard to|impossible to) (?:\w+ly )?(?:exclude|rule out)"
+        r"|possib(?:le|ly|ility)(?: of)?|may(?! not be)|might|could|questionable|question(?: of)?|suspect\w*"
+        r"|suspicio\w+|concern\w*|suggest\w*|versus|vs|rule out|exclude|differential|worrisome|potential(?:ly)?"
+        r"|equivocal|r/o|evaluat\w+ (?:for|of)|correlate (?:\w+ )?(?:for|of)"
+        r"|in the (?:appropriate|right|proper) clinical setting"
+    ),
+    # Denial of what stands before.
+    "gone": (
+        r"(?:has|have|had) (?:\w+ ){0,3}?(?:resolved|cleared|disappeared)"
+        rf"|(?:is|are|was|were) (?:now |\w+ly )?(?:no longer|not) (?:\w+ly )?{_SEEN}|no longer (?:\w+ )?{_SEEN}"
+        rf"|(?:is|are) absent|(?:is|are|was|were) (?:excluded|ruled out|negative)|not (?:\w+ly )?{_SEEN}"
+        rf"|may not be (?:\w+ly )?{_SEEN}|resolved(?= (?:since|in|on|from|completely|now)\b|[.,]|$)"
+    ),
+    # Denial of what follows.
+    "denial": (
+        r"no|not|nor|neither|without|negative for|free of|free from|clear of|clear(?= (?:airspace|focal|infiltrate))"
+        r"|absence of|absent|denies|(?:interval )?(?:resolution|clearing) of|resolved(?= \w+)|rather than"
+    ),
+    # A turn of the sentence, where denial and doubt end.
+    "turn": (
+        r"but|however|although|though|except|apart from|aside from|other than|besides|yet|despite|while|whereas"
+        r"|there (?:is|are|has|have|was|were|remains?)|which|with|given|otherwise"
+        r"|and(?= (?:a|mild|minimal|moderate|stable|persistent|unchanged|the|improved|improving|worsening|small)\b)"
+        rf"|{_HEART}(?= (?:is|remains|appears|size))|status post"
+    ),
+}
+_TRIGGER = re.compile(
+    r"\b(?:"
+    + "|".join(f"(?P<{kind}>{words})" for kind, words in _TRIGGERS.items())
+    + r")\b|(?P<comma_turn>,(?= (?:a|mild|minimal|stable|persistent|unchanged|there|improved|probable|likely)\b))"
+)
+_JOINED = re.compile(r"(?!.*\b(?:is|are|was|were|has|have|there|with|but|in|at)\b)[^.;:]{0,40}$")
+
+_SIDE = re.compile(
+    r"\b(?:(?P<left>left(?:-sided)?|lingula\w*)|(?P<right>right(?:-sided)?)"
+    r"|(?P<both>bilateral(?:ly)?|both|bibasi\w+|bibasal|biapical|(?:lung )?bases|apices|bases))\b"
+)
+_CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
+_LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+|;")
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split a text into its sentences; a semicolon ends one too, a decimal point does not."""
+    return [sentence for part in _SENTENCE.split(text) if (sentence := part.strip())]
+
+
+def label_text(text: str) -> Labels:
+    """Label a report's text, best after `radsynth.reports.clean.clean_text`.
+
+    Parameters
+    ----------
+    text
+        English report text of one or more sentences.
+
+    Returns
+    -------
+    Labels
+        Values, sides and denied findings, for every finding of the vocabulary.
+    """
+    by_finding: dict[str, list[_Mention]] = {}
+    for sentence in split_sentences(text.lower()):
+        for mention in _read_sentence(sentence):
+            by_finding.setdefault(mention.finding, []).append(mention)
+    values, sides = dict.fromkeys(FINDINGS, 0), dict.fromkeys(FINDINGS, "")
+    negated = []
+    for finding in FINDINGS:
+        mentions = by_finding.get(finding, ())
+        said = {mention.value for mention in mentions}
+        if PRESENT in said or UNCERTAIN in said:
+            values[finding] = PRESENT if PRESENT in said else UNCERTAIN
+            if finding in SIDED_FINDINGS:
+                sides[finding] = _joined_side({m.side for m in mentions if m.value == values[finding]})
+        elif said:
+            negated.append(finding)
+    return Labels(values, sides, tuple(negated))
+
+
+def names_side(text: str) -> bool:
+    """Whether the text names the left or the right: a mirrored picture would contradict it."""
+    return _LEFT_OR_RIGHT.search(text) is not None
+
+
+def has_negation(text: str) -> bool:
+    """Whether the text denies anything."""
+    return _NEGATION.search(text) is not None
+
+
+def mentions_prior(text: str) -> bool:
+    """Whether the text compares with an earlier study, which no single picture can show."""
+    return _PRIOR.search(text) is not None
+
+
+_LEFT_OR_RIGHT = re.compile(r"\b(?:left|right)\b", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"\b(?:no|not|without|negative|free of|clear of|absen(?:t|ce)|nor|neither|resolved|resolution)\b", re.IGNORECASE
+)
+_PRIOR = re.compile(
+    r"\b(?:unchanged|stable|interval|previous(?:ly)?|prior|again|since|compar(?:ed|ison)|new|redemonstrat\w+|improved"
+    r"|improving|worsen(?:ed|ing)|increased|decreased|resolved|persist\w+|no (?:\w+ )?change)\b",
+    re.IGNORECASE,
+)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _read_sentence(sentence: str) -> tuple[_Mention, ...]:
+    sentence = _NOT_MEANT.sub(lambda match: "-" * len(match[0]), sentence)
+    mentions = [_Mention(*match.span(), match.lastgroup) for match in _MENTION.finditer(sentence)]
+    mentions += [_Mention(*m.span(), "effusion") for m in _HYDROPNEUMOTHORAX.finditer(sentence)]
+    mentions += [_Mention(*m.span(), "effusion", UNCERTAIN) for m in _BLUNTED.finditer(sentence)]
+    for match in _HEART_NOUN.finditer(sentence):
+        mentions.append(_Mention(*match.span(), "cardiomegaly", UNCERTAIN if "borderline" in match[0] else PRESENT))
+    mentions.sort()
+    mentions = _with_values(sentence, mentions)
+    mentions = _with_sides(sentence, mentions)
+    for match in _HEART_ENLARGED.finditer(sentence):
+        doubtful = re.search(r"borderline|\b(?:may|might|could|possibl[ey]|question)", match[0])
+        mentions.append(_Mention(*match.span(), "cardiomegaly", UNCERTAIN if doubtful else PRESENT))
+    mentions += [_Mention(*m.span(), "cardiomegaly", NEGATED) for m in _HEART_NORMAL.finditer(sentence)]
+    mentions += [_Mention(*m.span(), "effusion", NEGATED) for m in _ANGLES_CLEAR.finditer(sentence)]
+    return tuple(mentions)
+
+
+def _with_values(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
+    """Decide each mention by what stands before it, then by what stands after it."""
+    if not mentions:
+        return mentions
+    triggers = [(m.start(), m.end(), m.lastgroup) for m in _TRIGGER.finditer(sentence)]
+    values = []
+    for mention in mentions:
+        denied = doubted = False
+        for _, end, kind in triggers:
+            if end > mention.start:
+                break
+            if kind in ("turn", "comma_turn"):
+                denied = doubted = False
+            denied |= kind == "denial"
+            doubted |= kind == "doubt"
+        values.append(NEGATED if denied else UNCERTAIN if doubted else mention.value)
+    for start, _, kind in triggers:
+        if kind not in ("gone", "doubted"):
+            continue
+        end = start
+        for index in range(len(mentions) - 1, -1, -1):
+            if mentions[index].end > start:
+                continue
+            if not _JOINED.match(sentence[mentions[index].end : end]):
+                break
+            if values[index] != NEGATED:
+                values[index] = NEGATED if kind == "gone" else UNCERTAIN
+            end = mentions[index].start
+    for index, (mention, following) in enumerate(itertools.pairwise(mentions)):
+        alternative = _ALTERNATIVE.fullmatch(sentence[mention.end : following.start])
+        if alternative and NEGATED not in values[index : index + 2]:
+            values[index] = values[index + 1] = UNCERTAIN
+    for index, mention in enumerate(mentions):
+        if values[index] == PRESENT and _OTHER.match(sentence[mention.end :]):
+            values[index] = UNCERTAIN
+    return [mention._replace(value=value) for mention, value in zip(mentions, values, strict=True)]
+
+
+_ALTERNATIVE = re.compile(r",?(?: \w+)? (?:and/or|or|versus|vs\.?) (?:\w+ ){0,3}|/")
+_OTHER = re.compile(r",? (?:and/or|or|versus|vs)\b")
+
+
+def _with_sides(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
+    """Give each mention the side words that belong to it: those before it, else those of the place named after it."""
+    if not mentions or not _SIDE.search(sentence):
+        return mentions
+    edges = [0]  # where the words of one mention end and those of the next begin
+    for mention, following in itertools.pairwise(mentions):
+        between = sentence[mention.end : following.start]
+        conjunctions = list(_CONJUNCTION.finditer(between))
+        if conjunctions:
+            edges.append(mention.end + conjunctions[-1].start())
+        else:
+            edges.append(following.start if _LOCATION.match(between) else mention.end)
+    edges.append(len(sentence))
+    sides = []
+    for index, mention in enumerate(mentions):
+        before = _sides_in(sentence[edges[index] : mention.start])
+        after = _sides_in(sentence[mention.end : max(edges[index + 1], mention.end)])
+        inside = _sides_in(sentence[mention.start : mention.end])
+        sides.append(_joined_side({before or inside or after}))
+    for index in range(1, len(mentions)):  # "left effusion and atelectasis", "opacity in the left base with effusion"
+        between = sentence[mentions[index - 1].end : mentions[index].start]
+        if not sides[index] and (_SHARED.fullmatch(between) or _WITH.search(between)):
+            sides[index] = sides[index - 1]
+    for index in range(len(mentions) - 2, -1, -1):  # "atelectasis and effusion on the left"
+        if not sides[index] and _SHARED.fullmatch(sentence[mentions[index].end : mentions[index + 1].start]):
+            sides[index] = sides[index + 1]
+    return [mention._replace(side=side) for mention, side in zip(mentions, sides, strict=True)]
+
+
+_WITH = re.compile(r"\bwith (?:\w+ ){0,3}$")
+_SHARED = re.compile(
+    r",? ?(?:and|or|and/or|with|versus|vs|representing|consistent with|compatible with)? (?:\w+ ){0,2}|/|"
+)
+
+
+def _sides_in(text: str) -> str:
+    return _joined_side({match.lastgroup or "" for match in _SIDE.finditer(text)})
+
+
+def _joined_side(sides: set[str]) -> str:
+    sides = sides - {""}
+    if len(sides) > 1 or "both" in sides:
+        return "both"
+    return sides.pop() if sides else ""

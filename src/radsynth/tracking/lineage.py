@@ -1,0 +1,120 @@
+"""Where a model comes from: the commit, DVC's lock, the data by content, the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from radsynth.files import sha256_of
+
+PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pandas", "SimpleITK", "dvc", "mlflow")
+"""Packages whose versions are worth reading at a glance; `requirements.lock` has them all."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """One input of a stage: `name` for people, path from the checkout, DVC's digest (MD5), size in bytes."""
+
+    name: str
+    path: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What `dvc.lock` says of one stage; all empty where it says nothing.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the file as it stands.
+    stage_digest
+        SHA-256 of the stage's own entry: command, dependencies, settings, outputs.
+    data
+        Its dependencies under ``data/``, in the order of the lock.
+    """
+
+    digest: str = ""
+    stage_digest: str = ""
+    data: tuple[Data, ...] = ()
+
+
+def read_lock(root: str | Path, stage: str) -> Lock:
+    """Read the entry of `stage` in ``dvc.lock``."""
+    import yaml
+
+    path = Path(root) / "dvc.lock"
+    if not path.is_file():
+        return Lock()
+    entry = ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages") or {}).get(stage)
+    if entry is None:
+        return Lock(sha256_of(path))
+    canonical = json.dumps(entry, sort_keys=True).encode()
+    data = tuple(
+        Data(_data_name(dep["path"]), dep["path"], dep["md5"].removesuffix(".dir"), int(dep.get("size", 0)))
+        for dep in entry.get("deps", [])
+        if dep["path"].startswith("data/") and "md5" in dep
+    )
+    return Lock(sha256_of(path), hashlib.sha256(canonical).hexdigest(), data)
+
+
+def git_state(root: str | Path) -> dict[str, str]:
+    """Commit of the checkout and whether it was changed since, as ``commit`` and ``dirty``; {} without git.
+
+    ``dvc.lock`` does not count as a change: running the pipeline writes it, and its digest is kept apart.
+    """
+    root = Path(root).resolve()
+    top, commit = _git(root, "rev-parse", "--show-toplevel"), _git(root, "rev-parse", "HEAD")
+    if top is None or commit is None or Path(top).resolve() != root:
+        return {}
+    changes = _git(root, "status", "--porcelain", "--", ".", ":(exclude)dvc.lock")
+    return {"commit": commit, "dirty": str(bool(changes)).lower()}
+
+
+def environment(root: str | Path) -> dict[str, Any]:
+    """Python, platform, versions of the packages that matter, digest of ``requirements.lock`` (null without it)."""
+    lock = Path(root) / "requirements.lock"
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "packages": {name: found for name in PACKAGES if (found := installed(name))},
+        "requirements_lock_sha256": sha256_of(lock) if lock.is_file() else None,
+    }
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed package, without the label of a local build (``2.11.0+cu128`` is 2.11.0)."""
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return None
+
+
+def _data_name(path: str) -> str:
+    """``data/chest/manifest.parquet`` -> ``chest_manifest``."""
+    return "_".join(Path(path).with_suffix("").parts[1:])
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    # without the lock that `git status` takes to refresh its index: DVC may be using git right now
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

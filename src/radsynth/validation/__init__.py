@@ -1,0 +1,1 @@
+"""Great Expectations suites that judge whether data may be used."""

@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch import nn
+
+from radsynth.networks.resnet_generator import FewChannelConv2d, ResnetGenerator
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return ResnetGenerator(in_channels=2, out_channels=1, width=4, blocks=2)
+
+
+def test_a_picture_keeps_its_size_and_lies_between_minus_one_and_one(generator):
+    made = generator(10 * torch.randn(2, 2, 24, 32))
+    assert made.shape == (2, 1, 24, 32)
+    assert made.abs().max() <= 1
+
+
+def test_the_last_layer_is_computed_in_float32_under_autocast_and_the_rest_is_not(generator):
+    seen = {}
+    generator.decoder.register_forward_hook(lambda *args: seen.update(features=args[2]))
+    with torch.autocast("cpu", torch.bfloat16):
+        made = generator(torch.randn(1, 2, 16, 16))
+    assert seen["features"].dtype == torch.bfloat16
+    assert made.dtype == torch.float32
+    assert torch.equal(made, torch.tanh(generator.last(seen["features"].float())))
+
+
+def test_a_batch_gives_exactly_what_its_pictures_give_one_by_one(generator):
+    generator = generator.double()
+    pictures = torch.randn(3, 2, 16, 16, dtype=torch.float64)
+    together = generator(pictures)
+    alone = torch.cat([generator(picture[None]) for picture in pictures])
+    assert torch.allclose(together, alone, rtol=0, atol=1e-12)
+
+
+def test_training_and_evaluation_mode_are_the_same_function(generator):
+    pictures = torch.randn(2, 2, 16, 16)
+    assert torch.equal(generator.train()(pictures), generator.eval()(pictures))
+
+
+def test_width_and_blocks_decide_the_size():
+    def weights(**arguments):
+        return sum(p.numel() for p in ResnetGenerator(**arguments).parameters())
+
+    assert weights(width=8, blocks=3) - weights(width=8, blocks=2) == 2 * 9 * 32 * 32
+    assert weights(in_channels=3, width=8, blocks=1) - weights(in_channels=1, width=8, blocks=1) == 2 * 49 * 8
+
+
+def test_the_papers_generator_has_its_eleven_million_weights():
+    assert sum(p.numel() for p in ResnetGenerator(3, 3).parameters()) == pytest.approx(11.4e6, rel=0.01)
+
+
+def test_the_last_convolution_is_the_same_linear_map_as_an_ordinary_one():
+    torch.manual_seed(0)
+    ours = FewChannelConv2d(5, 2, 7).double()
+    features = torch.randn(2, 5, 13, 17, dtype=torch.float64, requires_grad=True)
+    results = []
+    for convolve in (ours, lambda x: nn.Conv2d.forward(ours, x)):
+        made = convolve(features)
+        gradients = torch.autograd.grad(made.square().sum(), [features, ours.weight, ours.bias])
+        results.append([made, *gradients])
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-10)
+
+
+def test_doubling_an_even_picture_leaves_no_checkerboard(generator):
+    linear = (nn.Upsample, nn.ReflectionPad2d, nn.Conv2d, nn.ConvTranspose2d)
+    resizing = nn.Sequential(*(m for m in generator.decoder.modules() if isinstance(m, linear)))
+    made = resizing(torch.ones(1, 16, 8, 8))
+    assert made.shape[-1] == 32
+    assert made.std(dim=(2, 3)).max() < 1e-5

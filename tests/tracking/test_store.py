@@ -1,0 +1,59 @@
+"""One store a checkout, however many processes open it first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from radsynth.errors import RadsynthError
+from radsynth.tracking.store import open_store, store_uri
+
+OPEN = "import sys; from radsynth.tracking.store import open_store; print(open_store(sys.argv[1])[1])"
+
+
+@pytest.mark.slow
+def test_four_processes_may_make_the_store_at_once(tmp_path: Path) -> None:
+    started = [
+        subprocess.Popen([sys.executable, "-c", OPEN, tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    ends = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0] * 4, ends
+    assert len({out for out, _ in ends}) == 1
+
+
+def test_artifacts_lie_beside_the_database(published: Path) -> None:
+    client, experiment = open_store(published)
+    places = [run.info.artifact_uri for run in client.search_runs([experiment])]
+    places += [model.artifact_location for model in client.search_logged_models([experiment])]
+    assert len(places) == 6
+    assert all(Path(place).is_relative_to(published / "mlruns/artifacts") and Path(place).is_dir() for place in places)
+
+
+def test_copied_store_leaves_the_original_alone(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "copy")
+    open_store(tmp_path / "copy")
+    client, experiment = open_store(published)
+    assert client.get_experiment(experiment).artifact_location == str((published / "mlruns/artifacts").resolve())
+
+
+def test_file_that_is_no_store_is_an_error_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns/mlflow.db").write_text("not a database" * 100)
+    with pytest.raises(RadsynthError, match="cannot open the MLflow store"):
+        open_store(tmp_path)
+
+
+def test_telemetry_and_pickles_are_off(published: Path) -> None:
+    open_store(published)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_uri_is_relative_to_the_checkout() -> None:
+    assert store_uri() == "sqlite:///mlruns/mlflow.db"

@@ -1,0 +1,400 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from radsynth import settings as settings_module
+from radsynth.errors import RadsynthError
+from radsynth.training.cyclegan import (
+    MriToCt,
+    build_networks,
+    build_optimizers,
+    build_phases,
+    choose_by,
+    describe,
+    histogram_distance,
+    linear_decay,
+    load_mri_to_ct,
+    paired_error,
+    train_cyclegan,
+    translate_volume,
+    with_air,
+)
+from radsynth.training.device import Device
+from radsynth.training.models import save_model
+from radsynth.training.pool import ImagePool
+from radsynth.training.slices import (
+    Heads,
+    Pair,
+    Slices,
+    depth_channel,
+    head_in_both,
+    hu_to_unit,
+    matched_pairs,
+    read_heads,
+    unit_to_hu,
+    usable_slices,
+)
+
+CPU = Device(torch.device("cpu"), "32-true")
+WINDOW = (-1024.0, 2000.0)
+
+
+@pytest.fixture
+def settings():
+    return settings_module.TrainCyclegan(
+        images_seen=8,
+        batch_size=2,
+        width=4,
+        blocks=1,
+        hu_window=WINDOW,
+        head_channels=True,
+        discriminator_layers=1,
+        slice_reach=1,
+        learning_rate=0.001,
+        pool_size=3,
+        ema_half_life_images=4,
+        weight_adversarial=1.0,
+        weight_cycle=10.0,
+        weight_identity=5.0,
+        checkpoint_images=4,
+        validate_images=4,
+        precision="32-true",
+    )
+
+
+def make_heads(modality, subjects, seed=0):
+    random = np.random.default_rng(seed)
+    z, y, x = np.mgrid[:6, :16, :16]
+    radius = np.hypot(y - 7.5, x - 7.5)
+    edge = 6 if modality == "MR" else 5
+    depth = np.where((radius < edge) & (z > 0), 3 * (edge - radius), 0).astype(np.float16)
+    shape = (len(subjects), *depth.shape)
+    if modality == "MR":
+        images = random.uniform(0, 1, shape).astype(np.float32)
+    else:
+        images = random.integers(-1024, 3000, shape).astype(np.int16)
+    return Heads(modality, images, np.stack([depth] * len(subjects)), tuple(range(len(subjects))), tuple(subjects))
+
+
+@pytest.fixture
+def heads():
+    return {
+        "train_mr": make_heads("MR", ["a", "b"]),
+        "train_ct": make_heads("CT", ["c", "d"]),
+        "validation_mr": make_heads("MR", ["p"], 1),
+        "validation_ct": make_heads("CT", ["p"], 2),
+    }
+
+
+def batch_of(heads, settings, images_seen=0):
+    return matched_pairs(
+        heads["train_mr"], heads["train_ct"], WINDOW, settings.slice_reach, settings.batch_size, seed=0
+    )(images_seen)
+
+
+def game(settings, double=False):
+    networks = build_networks(settings, seed=0)
+    if double:
+        networks.double()
+    pools = {name: ImagePool(settings.pool_size, 0) for name in ("ct", "mr")}
+    return networks, build_phases(networks, build_optimizers(networks, settings), pools, settings, CPU)
+
+
+def play(networks, phases, batch):
+    losses = []
+    for phase in phases:
+        for module in networks.values():
+            module.requires_grad_(any(module is own for own in phase.modules))
+        phase.optimizer.zero_grad()
+        losses.append(phase.accumulate(batch))
+    return losses
+
+
+def gradients(networks):
+    return {name: p.grad.clone() for name, p in networks.named_parameters() if p.grad is not None}
+
+
+def textbook_gradients(networks, batch, settings):
+    """Zhu et al. 2017 written down call by call, one picture of one kind at a time."""
+
+    def show(image, depth):
+        return torch.cat([image, depth], 1) if settings.head_channels else image
+
+    def go(generator, image, depth):
+        return with_air(generator(show(image, depth)), depth, settings.head_channels)
+
+    g, f, d_ct, d_mr = (networks[n] for n in ("mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"))
+    x, dx = with_air(*batch.mr, settings.head_channels), batch.mr.depth
+    y, dy = with_air(*batch.ct, settings.head_channels), batch.ct.depth
+    networks.requires_grad_(True).zero_grad()
+    fake_y, fake_x = go(g, x, dx), go(f, y, dy)
+    adversarial = (d_ct(show(fake_y, dx)) - 1).square().mean() + (d_mr(show(fake_x, dy)) - 1).square().mean()
+    cycle = (go(f, fake_y, dx) - x).abs().mean() + (go(g, fake_x, dy) - y).abs().mean()
+    identity = (go(g, y, dy) - y).abs().mean() + (go(f, x, dx) - x).abs().mean()
+    total = (
+        settings.weight_adversarial * adversarial + settings.weight_cycle * cycle + settings.weight_identity * identity
+    )
+    total.backward()
+    expected = {n: v for n, v in gradients(networks).items() if not n.startswith("discriminator")}
+    networks.zero_grad()
+    for network, real, depth, fake, fake_depth in ((d_ct, y, dy, fake_y, dx), (d_mr, x, dx, fake_x, dy)):
+        real_loss = (network(show(real, depth)) - 1).square().mean()
+        fake_loss = network(show(fake.detach(), fake_depth)).square().mean()
+        (0.5 * (real_loss + fake_loss)).backward()
+    return expected | {n: v for n, v in gradients(networks).items() if n.startswith("discriminator")}
+
+
+@pytest.mark.parametrize("head_channels", [True, False])
+def test_batched_calls_give_the_textbooks_gradients_in_float64(heads, settings, head_channels):
+    settings = settings.model_copy(update={"head_channels": head_channels})
+    batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in batch_of(heads, settings)))
+    networks, phases = game(settings, double=True)
+    expected = textbook_gradients(copy.deepcopy(networks), batch, settings)
+    play(networks, phases, batch)
+    got = gradients(networks)
+    assert got.keys() == expected.keys() == dict(networks.named_parameters()).keys()
+    for name, value in expected.items():
+        assert torch.allclose(got[name], value, rtol=1e-9, atol=1e-12), name
+
+
+def test_each_player_trains_its_own_networks_alone(heads, settings):
+    networks, (generators, discriminators) = game(settings)
+    batch = batch_of(heads, settings)
+    play(networks, [generators], batch)
+    assert {name.split(".")[0] for name in gradients(networks)} == {"mr_to_ct", "ct_to_mr"}
+    networks.zero_grad()
+    play(networks, [generators, discriminators], batch)
+    judges = [networks["discriminator_ct"], networks["discriminator_mr"]]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for m in judges for p in m.parameters() if p.ndim == 4)
+
+
+def test_discriminators_learn_to_tell_real_from_made(heads, settings):
+    networks, phases = game(settings.model_copy(update={"pool_size": 0}))
+    batch = batch_of(heads, settings)
+    first = play(networks, phases, batch)[1]["discriminator_ct"]
+    for _ in range(30):
+        last = play(networks, phases, batch)[1]["discriminator_ct"]
+        phases[1].optimizer.step()
+    assert last < 0.5 * first
+
+
+@pytest.mark.parametrize("term", ["adversarial", "cycle", "identity"])
+def test_a_weight_of_zero_removes_its_term(heads, settings, term):
+    networks, phases = game(settings.model_copy(update={f"weight_{term}": 0.0}))
+    losses = play(networks, phases, batch_of(heads, settings))
+    names = {name for phase in losses for name in phase}
+    assert not any(name.startswith(term) for name in names)
+    assert ("discriminators" in [phase.name for phase in phases]) == (term != "adversarial")
+
+
+def test_weights_scale_their_terms(heads, settings):
+    batch = batch_of(heads, settings)
+    one = play(*game(settings), batch)[0]
+    two = play(*game(settings.model_copy(update={"weight_cycle": 20.0})), batch)[0]
+    assert two["cycle"] == pytest.approx(2 * float(one["cycle"]))
+    assert two["identity"] == pytest.approx(float(one["identity"]))
+
+
+def test_the_learning_rate_is_level_and_then_falls_in_a_line_to_zero():
+    rates = [linear_decay(seen, 100, 0.2) for seen in (0, 50, 75, 100)]
+    assert rates == pytest.approx([0.2, 0.2, 0.1, 0.0])
+
+
+def test_all_outside_the_widened_head_is_air():
+    depth = torch.full((1, 1, 9, 9), -1.0)
+    depth[0, 0, 4, 4] = 0.5
+    image = torch.full((1, 1, 9, 9), 0.3)
+    shown = with_air(image, depth, True)
+    assert (shown[0, 0, 2:7, 2:7] == image[0, 0, 2:7, 2:7]).all()
+    assert (shown == -1).sum() == 81 - 25
+    assert with_air(image, depth, False) is image
+
+
+def test_hu_map_linearly_onto_minus_one_to_one_and_back():
+    hu = np.array([-3000, -1024, 488, 2000, 2500], np.int16)
+    unit = hu_to_unit(hu, WINDOW)
+    assert unit == pytest.approx([-1, -1, 0, 1, 1], abs=1e-6)
+    assert unit.dtype == np.float32
+    assert unit_to_hu(unit, WINDOW) == pytest.approx([-1024, -1024, 488, 2000, 2000], abs=1e-3)
+
+
+def test_depth_is_minus_one_outside_the_head_and_rises_inward():
+    channel = depth_channel(np.array([0, 1, 5, 15, 90], np.float16))
+    assert channel[0] == -1
+    assert (np.diff(channel) > 0).all()
+    assert channel[3] == pytest.approx(1 - np.exp(-1))
+    assert 0 < channel[1] < channel[-1] < 1
+
+
+def test_batches_are_position_matched_and_of_different_people(settings):
+    mr, ct = make_heads("MR", ["a", "b", "c"]), make_heads("CT", ["c", "d"])
+    for heads, spot in ((mr, 0.01), (ct, 20)):
+        for place in range(len(heads.rows)):
+            for z in range(6):
+                heads.images[place, z] = (z + 10 * place) * spot
+    batch_at = matched_pairs(mr, ct, WINDOW, 1, 5, seed=4)
+    seen = []
+    for images_seen in range(0, 15, 5):
+        batch = batch_at(images_seen)
+        mr_codes = np.rint((batch.mr.image[:, 0, 0, 0].numpy() + 1) / 2 / 0.01).astype(int)
+        ct_codes = np.rint(unit_to_hu(batch.ct.image[:, 0, 0, 0].numpy(), WINDOW) / 20).astype(int)
+        assert (np.abs(mr_codes % 10 - ct_codes % 10) <= 1).all()
+        people = [(("a", "b", "c")[m // 10], ("c", "d")[c // 10]) for m, c in zip(mr_codes, ct_codes, strict=True)]
+        assert all(one != other for one, other in people)
+        seen += mr_codes.tolist()
+    assert len(set(seen)) == 15, "every usable MR slice once an epoch"
+
+
+def test_a_batch_is_a_pure_function_of_the_images_seen(heads, settings):
+    one, again = batch_of(heads, settings, 4), batch_of(heads, settings, 4)
+    assert all(torch.equal(a, b) for a, b in zip(one.mr + one.ct, again.mr + again.ct, strict=True))
+    assert not torch.equal(one.mr.image, batch_of(heads, settings, 6).mr.image)
+
+
+def test_image_and_depth_are_mirrored_together(settings):
+    mr, ct = make_heads("MR", ["a"]), make_heads("CT", ["b"])
+    mr.images[:] = np.linspace(0, 1, 16)
+    mr.depth_mm[:, 1:] = np.linspace(1, 40, 16)
+    slices = [matched_pairs(mr, ct, WINDOW, 1, 1, seed=0)(i).mr for i in range(12)]
+    rising = [bool(s.image[0, 0, 0, -1] > s.image[0, 0, 0, 0]) for s in slices]
+    assert rising == [bool(s.depth[0, 0, 0, -1] > s.depth[0, 0, 0, 0]) for s in slices]
+    assert any(rising)
+    assert not all(rising)
+
+
+def test_the_nearest_height_serves_where_none_is_within_reach(settings):
+    mr, ct = make_heads("MR", ["a"]), make_heads("CT", ["b"])
+    ct.depth_mm[:, :5] = 0
+    ct.images[:, 5] = 777
+    batch = matched_pairs(mr, ct, WINDOW, 0, 5, seed=0)(0)
+    assert unit_to_hu(batch.ct.image.numpy(), WINDOW) == pytest.approx(np.full((5, 1, 16, 16), 777), abs=0.1)
+
+
+def test_slices_without_a_head_are_not_trained_on():
+    found = usable_slices(make_heads("MR", ["a", "b"]))
+    assert sorted(set(found[:, 1])) == [1, 2, 3, 4, 5]
+    empty = make_heads("MR", ["a"])
+    empty.depth_mm[:] = 0
+    with pytest.raises(RadsynthError, match="no MR slice"):
+        matched_pairs(empty, make_heads("CT", ["b"]), WINDOW, 1, 2, seed=0)
+
+
+def test_heads_are_read_by_modality_and_split(tmp_path):
+    mr = make_heads("MR", ["a", "b", "c"])
+    np.save(tmp_path / "mr.npy", mr.images)
+    np.save(tmp_path / "mr_depth_mm.npy", mr.depth_mm)
+    manifest = pd.DataFrame(
+        {
+            "row": [2, 0, 1, 0],
+            "modality": ["MR", "MR", "MR", "CT"],
+            "split": ["train", "train", "test", "train"],
+            "subject_id": ["c", "a", "b", "z"],
+        }
+    )
+    heads = read_heads(tmp_path, manifest, "MR", "train")
+    assert heads.subjects == ("c", "a")
+    assert np.array_equal(heads.of("c")[0], mr.images[2])
+    assert read_heads(tmp_path, manifest, "MR", None).subjects == ("c", "a", "b")
+    with pytest.raises(RadsynthError, match="no aligned CT"):
+        read_heads(tmp_path, manifest, "CT", "train")
+
+
+def test_a_volume_is_translated_to_hu_with_air_around_the_head(heads, settings):
+    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    mr, depth = heads["train_mr"].of("a")
+    made = translate_volume(model, mr, depth)
+    assert made.shape == mr.shape
+    assert made.dtype == np.float32
+    assert (made[0] == -1024).all(), "a slice without a head is air"
+    assert (made[depth > 0] > -1024).any()
+    assert made.min() >= -1024
+    assert made.max() <= 2000
+    assert np.allclose(made, translate_volume(model, mr, depth, batch_size=1), atol=0.01)
+
+
+def test_the_way_back_gives_an_mr_between_zero_and_one(heads, settings):
+    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    made = translate_volume(model, *heads["train_ct"].of("c"), direction="ct_to_mr")
+    assert made.min() >= 0
+    assert made.max() <= 1
+    assert (made[0] == 0).all()
+
+
+def test_the_error_on_pairs_is_inside_the_head_alone(heads, settings):
+    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    mr, ct = heads["validation_mr"], heads["validation_ct"]
+    before = paired_error(model, mr, ct)
+    ct.images[ct.depth_mm == 0] = 2900
+    assert paired_error(model, mr, ct) == before
+    ct.images[ct.depth_mm > 0] = translate_volume(model, *mr.of("p"))[ct.depth_mm[0] > 0]
+    assert paired_error(model, mr, ct) < 1
+
+
+def test_what_only_one_of_two_scans_shows_is_not_compared():
+    mr, ct = np.zeros((3, 9, 9)), np.zeros((3, 9, 9))
+    ct[:, 1:8, 1:8] = 5
+    mr[1, 3:6, 3:6] = 5
+    compared = head_in_both(mr, ct)
+    assert not compared[[0, 2]].any(), "slices that the MR does not show"
+    assert compared[1, 1:8, 1:8].all(), "the MR's head and two pixels around it"
+    ct[:, :, 4:] = 0
+    assert not head_in_both(mr, ct)[:, :, 4:].any()
+
+
+def test_validation_chooses_by_pairs_where_there_are_any(heads, settings):
+    parts = [heads[name] for name in ("validation_mr", "validation_ct", "train_mr", "train_ct")]
+    assert choose_by(*parts, autocast=False).score == "validation_mae_hu"
+
+
+def test_without_pairs_a_proxy_chooses_and_says_so(heads, settings):
+    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    none = Heads("CT", heads["train_ct"].images, heads["train_ct"].depth_mm, (), ())
+    chosen = choose_by(heads["validation_mr"], none, heads["train_mr"], heads["train_ct"], autocast=False)
+    assert chosen.score == "validation_proxy_hu"
+    assert "1 validation MR and 2 training CT" in chosen.definition
+    figures = chosen.figures(model)
+    assert figures["validation_proxy_hu"] == figures["validation_histogram_hu"] + figures["validation_cycle_hu"]
+
+
+def test_the_histogram_distance_of_a_shift_is_the_shift():
+    values = np.random.default_rng(0).normal(0, 100, 5000)
+    assert histogram_distance(values, values) == 0
+    assert histogram_distance(values + 30, values) == pytest.approx(30)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_resumed_training_is_the_same_to_the_bit(tmp_path, heads, settings):
+    whole, _ = train_cyclegan(heads, settings, 0, CPU)
+
+    def stop(model, images_seen):
+        if images_seen == 8:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train_cyclegan(heads, settings, 0, CPU, tmp_path, stop)
+    assert [p.name for p in tmp_path.iterdir()] == ["images-4.pt"]
+    resumed, _ = train_cyclegan(heads, settings, 0, CPU, tmp_path)
+    assert whole.best.keys() == resumed.best.keys()
+    assert all(torch.equal(whole.best[name], resumed.best[name]) for name in whole.best)
+    assert whole.history == resumed.history
+
+
+def test_a_saved_model_makes_the_same_ct(tmp_path, heads, settings):
+    settings = settings.model_copy(update={"images_seen": 4})
+    kept = {}
+
+    def keep(model, images_seen):
+        kept["ct"] = translate_volume(model, *heads["validation_mr"].of("p"))
+
+    outcome, selection = train_cyclegan(heads, settings, 0, CPU, None, keep)
+    save_model(tmp_path / "model", outcome.best, describe(outcome, selection, settings, 0, "f00d"))
+    model, description = load_mri_to_ct(tmp_path / "model")
+    assert np.array_equal(translate_volume(model, *heads["validation_mr"].of("p")), kept["ct"])
+    assert "paired validation subjects" in description["chosen_by"]
+    assert set(model.networks) == {"mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"}
