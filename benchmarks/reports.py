@@ -108,8 +108,8 @@ def main() -> None:
     repeated = len(prompts) / len(distinct)
     print(
         f"reports: BERT features: {batching * repeated:.2f} x the one-at-a-time loop (goal: at least 2): "
-        f"{batching:.2f} x by batches of like length in {encoder.precision} ({len(texts)} texts measured, vectors differ "
-        f"by {difference:.4f}), {repeated:.2f} x by encoding each of {len(distinct)} distinct texts once"
+        f"{batching:.2f} x by batches of like length in {encoder.precision} ({len(texts)} texts measured, vectors "
+        f"differ by {difference:.4f}), {repeated:.2f} x by encoding each of {len(distinct)} distinct texts once"
     )
 
 

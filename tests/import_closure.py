@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def closure(entry: Path, root: Path = ROOT) -> list[str]:
             if file not in found:
                 found.add(file)
                 waiting.append(file)
-    return sorted(file.relative_to(root).as_posix() for file in found if not _is_empty(file))
+    return sorted(file.relative_to(root).as_posix() for file in found if not _read(file.read_text(encoding="utf-8"))[2])
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -65,18 +66,25 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def _imported(file: Path, source: Path) -> Iterator[Path]:
-    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    for name, level in imports(tree):
+    imported, named, _ = _read(file.read_text(encoding="utf-8"))
+    for name, level in imported:
         parts = name.split(".")
         if level:
             parts = [*file.relative_to(source).parts[:-level], *parts]
         if parts[0] == PACKAGE:
             yield from _files(parts, source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"\w+\.py", node.value):
-            named = file.with_name(node.value)
-            if named.is_file() and source in file.parents:
-                yield named
+    if source in file.parents:
+        yield from (file.with_name(name) for name in named if file.with_name(name).is_file())
+
+
+@functools.cache
+def _read(text: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...], bool]:
+    """The imports of a module, the names of Python files in its strings, and whether it holds but a docstring."""
+    tree = ast.parse(text)
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    named = tuple(sorted({value for value in strings if re.fullmatch(r"\w+\.py", value)}))
+    empty = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree.body)
+    return tuple(imports(tree)), named, empty
 
 
 def _files(parts: list[str], source: Path) -> Iterator[Path]:
@@ -87,11 +95,6 @@ def _files(parts: list[str], source: Path) -> Iterator[Path]:
             yield path / "__init__.py"
         elif path.with_suffix(".py").is_file():
             yield path.with_suffix(".py")
-
-
-def _is_empty(file: Path) -> bool:
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
 def stage_file(stage: dict[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,12 @@ def published_once(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture
-def published(published_once: Path, tmp_path: Path) -> Path:
+def published(published_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout that was published and then moved, for one test alone."""
+    from mlflow.tracking._tracking_service import utils
+
+    # within one process MLflow remembers the folder of a run by its id, which is the same in every copy
+    monkeypatch.setattr(utils, "_artifact_repos_cache", OrderedDict())
     root = tmp_path / "moved"
     shutil.copytree(published_once, root)
     return root

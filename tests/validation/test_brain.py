@@ -125,3 +125,10 @@ def test_too_few_training_volumes_of_one_modality_are_critical(brain):
 def test_no_volume_at_all_fails_instead_of_passing_silently(brain):
     names = {o.name for o in brain.with_(volumes=brain.volumes.iloc[:0]).judge().critical}
     assert {"there are enough MR volumes", "there are enough CT volumes"} <= names
+
+
+def test_volumes_without_any_held_out_one_are_a_warning(brain):
+    volumes = brain.volumes.assign(split="train", paired=False, subject_id=brain.volumes["volume_id"])
+    report = brain.with_(volumes=volumes).judge()
+    assert not report.critical
+    assert [o.suite for o in report.warnings] == ["validation volumes", "test volumes"]

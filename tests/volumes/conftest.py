@@ -58,7 +58,7 @@ def make_rigid():
 def make_head():
     """Return `make(modality, pose, ...) -> Volume`; `pose` is the head's own RAS mm -> the volume's RAS mm."""
 
-    def make(modality, pose=None, spacing=3.0, low=(-100, -120, -120), high=(100, 125, 110), seed=0, size=(1, 1, 1)):
+    def make(modality, pose=None, spacing=4.0, low=(-100, -120, -120), high=(100, 125, 110), seed=0, size=(1, 1, 1)):
         pose = np.eye(4) if pose is None else pose
         affine = np.diag([spacing, spacing, spacing, 1.0])
         affine[:3, 3] = low
@@ -67,6 +67,10 @@ def make_head():
         values = head_values(apply(rigid_inverse(pose), world) / np.array(size), modality)
         noise = np.random.default_rng(seed).normal(0, 4.0, shape)
         dtype = np.int16 if modality == "CT" else np.float32
-        return Volume(np.abs(values + noise).astype(dtype) if modality == "MR" else np.rint(values + noise).astype(dtype), affine, modality)
+        return Volume(
+            np.abs(values + noise).astype(dtype) if modality == "MR" else np.rint(values + noise).astype(dtype),
+            affine,
+            modality,
+        )
 
     return make

@@ -83,7 +83,9 @@ def test_ras_matrix_heeds_the_centre_of_rotation():
     transform = sitk.Euler3DTransform((10.0, 20.0, 30.0), 0.1, -0.2, 0.3, (4.0, 5.0, 6.0))
     flip = np.array([-1, -1, 1])
     expected = np.array(transform.TransformPoint((1.0, 2.0, 3.0))) * flip
-    np.testing.assert_allclose(geometry.apply(geometry.ras_matrix(transform), np.array([1.0, 2.0, 3.0]) * flip), expected)
+    np.testing.assert_allclose(
+        geometry.apply(geometry.ras_matrix(transform), np.array([1.0, 2.0, 3.0]) * flip), expected
+    )
 
 
 def test_resampling_carries_a_point_through_the_world_transform(make_rigid):

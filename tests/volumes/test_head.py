@@ -14,7 +14,7 @@ def dice(a, b):
 
 
 def truth(make_head):
-    head = make_head("CT")
+    head = make_head("CT", spacing=3.0)
     clean = head.voxels > -500
     from scipy import ndimage
 
@@ -23,7 +23,7 @@ def truth(make_head):
 
 @pytest.mark.parametrize("modality", ["MR", "CT"])
 def test_the_mask_is_the_head_with_its_sinuses(make_head, modality):
-    head = make_head(modality)
+    head = make_head(modality, spacing=3.0)
     mask = head_mask(head.voxels, 3.0, modality)
     assert dice(mask, truth(make_head)) > 0.95
     sinus = np.rint(apply(np.linalg.inv(head.affine), np.array([0.0, 62, -42]))).astype(int)
@@ -31,7 +31,7 @@ def test_the_mask_is_the_head_with_its_sinuses(make_head, modality):
 
 
 def test_the_head_holder_is_not_part_of_the_head(make_head):
-    head = make_head("CT")
+    head = make_head("CT", spacing=3.0)
     x, y, _ = np.meshgrid(*[np.arange(n) * 3.0 for n in head.voxels.shape], indexing="ij")
     shell = np.abs(np.hypot(x - 100, y - 120) - 112) < 2.0
     shell &= y < 60

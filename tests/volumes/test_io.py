@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import tracemalloc
@@ -188,10 +189,8 @@ def test_random_damage_is_refused_or_read_but_never_crashes(tmp_path):
         for place in rng.integers(0, 348, rng.integers(1, 6)):
             data[place] = rng.integers(0, 256)
         path.write_bytes(data)
-        try:
+        with contextlib.suppress(InputRefused):
             read_volume(path)
-        except InputRefused:
-            pass
 
 
 @pytest.mark.parametrize("name", ["v.mha", "v.nrrd"])
@@ -212,7 +211,8 @@ def test_metaimage_and_nrrd_are_read_as_simpleitk_reads_them(tmp_path, name, com
 def meta(tmp_path, data_file="LOCAL", payload=b"", name="v.mha", **changes):
     keys = {
         "ObjectType": "Image", "NDims": "3", "BinaryData": "True", "CompressedData": "False", "Offset": "0 0 0",
-        "TransformMatrix": "1 0 0 0 1 0 0 0 1", "ElementSpacing": "1 1 1", "DimSize": "6 7 8", "ElementType": "MET_SHORT",
+        "TransformMatrix": "1 0 0 0 1 0 0 0 1", "ElementSpacing": "1 1 1", "DimSize": "6 7 8",
+        "ElementType": "MET_SHORT",
     }  # fmt: skip
     keys |= changes | {"ElementDataFile": data_file}
     path = tmp_path / name

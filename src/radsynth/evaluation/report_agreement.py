@@ -144,18 +144,18 @@ def octave_power(pictures: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     pictures
-        (n, S, S). The mean of each picture is removed, a Hann window applied.
+        (n, S, S), S at least 64. The mean of each picture is removed, a Hann window applied.
 
     Returns
     -------
     numpy.ndarray
-        Power in the rings S/2 * [2^-k-1, 2^-k), k from 5 to 0, float64 (6,).
+        Power in the rings S/2 * [2^-k-1, 2^-k), k from 4 to 0, float64 (5,).
     """
     size = pictures.shape[-1]
     window = np.hanning(size)[:, None] * np.hanning(size)
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]) * 2
-    edges = 2.0 ** np.arange(-6, 1)
-    total = np.zeros(6)
+    edges = 2.0 ** np.arange(-5, 1)
+    total = np.zeros(5)
     for picture in pictures:
         power = np.abs(np.fft.rfft2((picture - picture.mean()) * window)) ** 2
         total += [power[(frequency >= a) & (frequency < b)].mean() for a, b in pairwise(edges)]

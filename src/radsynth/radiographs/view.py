@@ -13,7 +13,7 @@ _LUNG_ROWS = slice(8, 17)
 _HALF_WIDTH = 9
 """Columns compared on each side of the axis: a lung field, without arms and without the air beside the body."""
 
-_DOUBLED_AXES = range(22, 41)
+_DOUBLED_AXES = np.arange(22, 41)
 """Twice the columns tried as the axis: the middle third."""
 
 _AIR = 0.06
@@ -43,29 +43,25 @@ def estimate_view(pixels: np.ndarray) -> str:
     str
         ``frontal`` or ``lateral``.
     """
-    wide, mirrored = body_width(pixels) >= MIN_WIDTH, lung_symmetry(pixels) >= MIN_SYMMETRY
-    return "frontal" if wide and mirrored else "lateral"
+    small = resize(pixels, _SIDE, _SIDE)
+    return "frontal" if body_width(small) >= MIN_WIDTH and lung_symmetry(small) >= MIN_SYMMETRY else "lateral"
 
 
 def body_width(pixels: np.ndarray) -> float:
     """Median width of the body at the height of the lungs, as a share 0..1 of the side of `pixels` (S, S)."""
     small = resize(pixels, _SIDE, _SIDE)
     body = small[_LUNG_ROWS] > _AIR * small.max()
-    widths = [np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in body]
+    widths = np.where(body.any(1), _SIDE - body.argmax(1) - body[:, ::-1].argmax(1), 0)
     return float(np.median(widths)) / _SIDE
 
 
 def lung_symmetry(pixels: np.ndarray) -> float:
     """Correlation, -1..1, between the lung fields on both sides of the axis that makes it largest."""
     band = resize(pixels, _SIDE, _SIDE)[_LUNG_ROWS]
-    best = -1.0
-    for doubled_axis in _DOUBLED_AXES:
-        right = np.arange(doubled_axis // 2 + 1, doubled_axis // 2 + 1 + _HALF_WIDTH)
-        best = max(best, _correlation(band[:, doubled_axis - right], band[:, right]))
-    return best
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    norm = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float((first * second).sum()) / norm if norm > 0 else 1.0
+    right = _DOUBLED_AXES[:, None] // 2 + 1 + np.arange(_HALF_WIDTH)
+    left = _DOUBLED_AXES[:, None] - right
+    fields = np.stack([band[:, left], band[:, right]])  # (side, row, axis, column)
+    fields -= fields.mean((1, 3), keepdims=True)
+    power = (fields**2).sum((1, 3))
+    together = (fields[0] * fields[1]).sum((0, 2))
+    return float((together / np.sqrt(np.maximum(power[0] * power[1], np.finfo(np.float32).tiny))).max())

@@ -241,7 +241,11 @@ _PRIOR = re.compile(
 @functools.lru_cache(maxsize=2**16)
 def _read_sentence(sentence: str) -> tuple[_Mention, ...]:
     sentence = _NOT_MEANT.sub(lambda match: "-" * len(match[0]), sentence)
-    mentions = [_Mention(*match.span(), match.lastgroup) for match in _MENTION.finditer(sentence)]
+    mentions = [
+        _Mention(*match.span(), match.lastgroup)
+        for match in _MENTION.finditer(sentence)
+        if not ("collapse" in match[0] and "pneumothora" in sentence)  # the pneumothorax's own, no finding beside it
+    ]
     mentions += [_Mention(*m.span(), "effusion") for m in _HYDROPNEUMOTHORAX.finditer(sentence)]
     mentions += [_Mention(*m.span(), "effusion", UNCERTAIN) for m in _BLUNTED.finditer(sentence)]
     for match in _HEART_NOUN.finditer(sentence):

@@ -73,8 +73,8 @@ def iter_members(
     Raises
     ------
     InputRefused
-        ``archive_missing``, ``archive_unknown`` (no tar or zip), ``archive_corrupt``, ``archive_escape`` (a name that is
-        absolute or climbs out), ``archive_link``, ``archive_special`` (device, pipe, sparse or encrypted member),
+        ``archive_missing``, ``archive_unknown`` (no tar or zip), ``archive_corrupt``, ``archive_escape`` (a name that
+        is absolute or climbs out), ``archive_link``, ``archive_special`` (device, pipe, sparse or encrypted member),
         ``archive_bomb`` (a cap was passed).
     """
     caps = max_member_bytes, max_total_bytes, max_members, max_ratio
@@ -83,7 +83,7 @@ def iter_members(
 
 
 def list_members(path: str | Path, *, suffixes: Iterable[str] = ()) -> Iterator[tuple[str, int]]:
-    """Yield the name and the size (bytes) of every regular file, without keeping contents; refuses as `iter_members`."""
+    """Yield the name and the size (bytes) of every regular file, without its content; refuses as `iter_members`."""
     caps = MAX_MEMBER_BYTES, MAX_TOTAL_BYTES, MAX_MEMBERS, MAX_RATIO
     for name, size, _ in _members(Path(path), tuple(suffixes), caps, read=False):
         yield name, size
@@ -178,9 +178,7 @@ def _tar_members(
         pass
 
 
-def _zip_members(
-    packed: BinaryIO, path: Path, suffixes: tuple[str, ...], caps: _Caps, read: bool
-) -> Iterator[_Member]:
+def _zip_members(packed: BinaryIO, path: Path, suffixes: tuple[str, ...], caps: _Caps, read: bool) -> Iterator[_Member]:
     max_member_bytes, max_total_bytes, max_members, max_ratio = caps
     packed_size, total = path.stat().st_size, 0
     with zipfile.ZipFile(packed) as archive:

@@ -21,8 +21,9 @@ class MriToCtModel(PythonModel):
     """Heads on the common grid in, HU out.
 
     Input: float32 (B, Z, Y, X), MR on the common grid (RAS+, axes z, y, x), scaled 0..1 as `align_volumes` scales it, 0
-    outside the field of view. Y and X are the grid's. Neighbouring slices that show at least 0.7 l of head may be
-    given, but the head mask and the depth below the skin are found in what is given: with the whole head as in training.
+    outside the field of view. Y and X are the grid's. Some neighbouring slices will do, with at least 0.7 l of head;
+    but the head mask and the depth below the skin are found in what is given, and are those of the training for a
+    whole head.
     Output: float32 (B, Z, Y, X), HU.
 
     The grid's spacing, mm (x, y, z), is in the model's configuration as ``spacing_mm``.

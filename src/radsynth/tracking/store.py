@@ -64,6 +64,7 @@ def open_store(root: str | Path = ".") -> tuple[MlflowClient, str]:
     from filelock import FileLock
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     root = Path(root)
     database, artifacts = root / DATABASE, (root / ARTIFACTS).resolve()
@@ -74,7 +75,7 @@ def open_store(root: str | Path = ".") -> tuple[MlflowClient, str]:
         try:
             client = MlflowClient(tracking_uri=store_uri(root), registry_uri=store_uri(root))
             experiment = client.get_experiment_by_name(EXPERIMENT)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             raise RadsynthError(
                 f"cannot open the MLflow store ({str(error).splitlines()[0]})",
                 where=database,

@@ -75,6 +75,17 @@ def validate_brain(
     suites = [
         Suite("volumes", frame, "volume_id", _expect_volumes()),
         Suite("training subjects", _training(frame), "modality", _expect_training(settings)),
+        *[
+            Suite(
+                f"{split} volumes",
+                frame.loc[frame["split"] == split, ["volume_id"]],
+                "volume_id",
+                rows_between(
+                    1, None, f"there are {split} volumes, so that something can be said of the result", "warning"
+                ),
+            )
+            for split in ("validation", "test")
+        ],
         Suite("MR volumes", of_mr, "volume_id", _expect_mr(settings)),
         Suite("CT volumes", of_ct, "volume_id", _expect_ct(settings)),
         Suite(

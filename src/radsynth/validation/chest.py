@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from radsynth.progress import track
 from radsynth.validation.run import (
     Expect,
     Report,
@@ -33,7 +34,7 @@ SHA256 = "^[0-9a-f]{64}$"
 PROMPT_CHARACTERS = (3, 4000)
 PIXEL_MEAN = (0.02, 0.98)
 PIXEL_STD_MIN = 0.02
-SATURATED_SHARE_MAX = 0.5
+SATURATED_SHARE_MAX = 0.7
 HASH_SIDE = 16
 NEAR_DUPLICATE_BITS = 6
 """Of the 256 bits of a difference hash: pictures that differ in fewer are the same picture saved twice."""
@@ -214,7 +215,7 @@ def _pixel_statistics(pixels: np.ndarray, xrays: pd.DataFrame) -> pd.DataFrame:
 
     box = xrays.drop_duplicates("row").set_index("row")
     rows: list[dict[str, Any]] = []
-    for row in range(len(pixels)):
+    for row in track(range(len(pixels)), "measuring X-rays", unit="images"):
         if row not in box.index:
             continue
         where = box.loc[row]

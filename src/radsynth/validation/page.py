@@ -117,7 +117,7 @@ def _counts(report: Report) -> str:
     passed = sum(1 for o in report.outcomes if o.success)
     numbers = (
         (len(report.critical), "critical failed"),
-        (len(report.warnings), "warnings"),
+        (len(report.warnings), "warning" if len(report.warnings) == 1 else "warnings"),
         (len(report.skipped), "skipped"),
         (passed, "passed"),
     )

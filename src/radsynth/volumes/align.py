@@ -263,17 +263,8 @@ def align(
         partners = [scans.get(raw["subject_id"]) if raw["modality"] == "MR" else None for raw in raws]
         results = zip(raws, _results(raws, partners, reference, settings, processes), strict=True)
         for raw, result in track(results, "aligning volumes", total=len(frame), unit="volumes"):
-            if isinstance(result, InputRefused):
-                kind = "series" if Path(raw["path"]).is_dir() else "volume"
-                refused.append(
-                    {
-                        "path": raw["path"],
-                        "kind": kind,
-                        "verdict": result.verdict,
-                        "reason": result.reason,
-                        "message": str(result),
-                    }
-                )
+            if isinstance(result, dict):
+                refused.append(result)
                 continue
             images, depths = packs[raw["modality"]]
             rows.append({"row": images.append(result.image)} | result.row)
@@ -366,8 +357,8 @@ def _results(
     reference: Reference,
     settings: dict[str, Any],
     processes: int,
-) -> Iterator[Aligned | InputRefused]:
-    """For each raw volume its result, or the reason why there is none, in the order of `raws`."""
+) -> Iterator[Aligned | dict[str, str]]:
+    """For each raw volume its result, or its row of the quarantine table, in the order of `raws`."""
     if processes <= 1 or len(raws) <= 1:
         _start(reference, settings)
         yield from map(_work, raws, partners)
@@ -389,8 +380,15 @@ def _start(reference: Reference, settings: dict[str, Any]) -> None:
     _worker.update(reference=reference, settings=settings)
 
 
-def _work(raw: dict[str, Any], partner: dict[str, Any] | None) -> Aligned | InputRefused:
+def _work(raw: dict[str, Any], partner: dict[str, Any] | None) -> Aligned | dict[str, str]:
     try:
         return align_volume(raw, _worker["reference"], partner=partner, **_worker["settings"])
     except InputRefused as error:
-        return error
+        # a row and not the error: errors with named parts do not survive the way between processes
+        return {
+            "path": raw["path"],
+            "kind": "series" if Path(raw["path"]).is_dir() else "volume",
+            "verdict": error.verdict,
+            "reason": error.reason,
+            "message": str(error),
+        }

@@ -10,6 +10,8 @@ DICOM PS3.3 C.7.6.2 (image plane: position, orientation, spacing) and C.11.1 (mo
 
 from __future__ import annotations
 
+import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from radsynth.volumes.geometry import Volume, lps_affine
 from radsynth.volumes.payload import check_size, check_spacing
 
 MAX_FILES = 4096
+MAX_FILE_BYTES = 1 << 27
 SPACING_TOLERANCE = 0.02
 TILT_TOLERANCE_DEG = 0.5
 _TAGS = [
@@ -29,11 +32,15 @@ _TAGS = [
     "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept", "PixelData",
 ]  # fmt: skip
 
+_FRAME_MARKERS = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7)
+
 
 @dataclass(frozen=True)
 class _Slice:
     path: Path
-    header: Any
+    series: str
+    modality: str
+    compressed: bool
     shape: tuple[int, int]
     spacing: tuple[float, float]
     position: np.ndarray
@@ -82,15 +89,24 @@ def read_series(folder: Path) -> Volume:
         ``dicom_mixed_series``, ``dicom_mixed_geometry``, ``dicom_modality``, ``dicom_multiframe``,
         ``dicom_no_geometry``, ``dicom_duplicate_slices``, ``dicom_spacing_not_uniform``, ``dicom_gantry_tilt``.
     """
+    with warnings.catch_warnings():
+        # pydicom warns of every odd value; what matters here is judged below
+        warnings.simplefilter("ignore")
+        return _read_series(folder)
+
+
+def _read_series(folder: Path) -> Volume:
     slices = [_slice(path) for path in series_files(folder)]
     first = slices[0]
-    for name, reason in (("SeriesInstanceUID", "dicom_mixed_series"), ("Modality", "dicom_mixed_series")):
-        values = {str(getattr(s.header, name, "")) for s in slices}
-        if len(values) > 1:
-            raise InputQuarantined(
-                reason, f"slices of {len(values)} series in one folder", where=folder, next_step="one folder a series"
-            )
-    modality = str(getattr(first.header, "Modality", ""))
+    series = len({(s.series, s.modality) for s in slices})
+    if series > 1:
+        raise InputQuarantined(
+            "dicom_mixed_series",
+            f"slices of {series} series in one folder",
+            where=folder,
+            next_step="one folder a series",
+        )
+    modality = first.modality
     if modality not in ("MR", "CT"):
         raise InputQuarantined("dicom_modality", "neither MR nor CT", where=folder, got=modality[:16])
     if any(
@@ -122,25 +138,32 @@ def read_series(folder: Path) -> Volume:
 def _slice(path: Path) -> _Slice:
     import pydicom
 
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise InputRefused(
+            "dicom_too_large", "a file larger than a slice is", where=path, expected=f"{MAX_FILE_BYTES} bytes"
+        )
     try:
+        # before the data set is touched: a deflated one is inflated whole, whatever its size
+        syntax = pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID
+        if syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+            raise InputRefused("dicom_transfer_syntax", "a deflated data set is not read", where=path)
         header = pydicom.dcmread(path, specific_tags=_TAGS, defer_size=4096)
         if "PixelData" not in header:
             raise InputRefused("dicom_no_pixels", "a DICOM file without an image", where=path)
         rows, columns = int(header.Rows), int(header.Columns)
         frames, samples = int(header.get("NumberOfFrames", 1) or 1), int(header.get("SamplesPerPixel", 1))
         bits = int(header.BitsAllocated)
-        compressed = header.file_meta.TransferSyntaxUID.is_compressed
+        compressed = syntax.is_compressed
         length = header.get_item("PixelData").length if not compressed else 0
+        coded = _coded_shape(path, syntax) if compressed else (rows, columns)
+        photometric = str(header.get("PhotometricInterpretation", ""))
+        series, modality = str(header.get("SeriesInstanceUID", "")), str(header.get("Modality", ""))
     except InputRefused:
         raise
     except Exception as error:
         # pydicom and the values it converts late raise many kinds; for a file from outside all mean the same
         raise InputRefused("dicom_header", f"unreadable header ({type(error).__name__})", where=path) from None
-    if (
-        bits not in (8, 16, 32)
-        or samples != 1
-        or not str(header.get("PhotometricInterpretation", "")).startswith("MONOCHROME")
-    ):
+    if bits not in (8, 16, 32) or samples != 1 or not photometric.startswith("MONOCHROME"):
         raise InputRefused("dicom_data_type", "not a grey-scale image of 8, 16 or 32 bits", where=path)
     if not (1 <= rows <= 4096 and 1 <= columns <= 4096):
         raise InputRefused("dicom_too_large", "rows or columns that no scan has", where=path, got=f"{rows} x {columns}")
@@ -157,7 +180,7 @@ def _slice(path: Path) -> _Slice:
             got=f"{length} bytes",
             expected=f"{expected}",
         )
-    if compressed and expected > 1000 * path.stat().st_size:
+    if coded != (rows, columns) or (compressed and expected > 1000 * path.stat().st_size):
         raise InputRefused(
             "dicom_size_mismatch", "rows and columns do not fit its pixels", where=path, got=f"{rows} x {columns}"
         )
@@ -173,7 +196,32 @@ def _slice(path: Path) -> _Slice:
         raise InputRefused("dicom_header", "its geometry holds NaN or infinity", where=path)
     if min(spacing) <= 0 or not np.allclose(directions @ directions.T, np.eye(2), atol=1e-2):
         raise InputRefused("dicom_header", "its spacing or directions are no geometry", where=path)
-    return _Slice(path, header, (rows, columns), spacing, position, directions)
+    return _Slice(path, series, modality, compressed, (rows, columns), spacing, position, directions)
+
+
+def _coded_shape(path: Path, syntax: Any) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG or JPEG 2000 stream itself states: what its decoder will allocate.
+
+    References
+    ----------
+    ITU-T T.81 B.2.2 (frame header), T.87 C.2.2 (JPEG-LS), T.800 A.5.1 (SIZ).
+    """
+    import pydicom
+
+    if syntax == pydicom.uid.RLELossless:
+        header = pydicom.dcmread(path, specific_tags=["Rows", "Columns"], stop_before_pixels=True)
+        return int(header.Rows), int(header.Columns)
+    data = bytes(pydicom.dcmread(path, specific_tags=["PixelData"]).PixelData)
+    start = data.find(b"\xff\x4f\xff\x51")
+    if start >= 0:
+        right, bottom, left, top = struct.unpack(">4I", data[start + 8 : start + 24])
+        return bottom - top, right - left
+    at = data.find(b"\xff\xd8\xff") + 2
+    while 2 <= at < len(data) - 9 and data[at] == 0xFF:
+        if data[at + 1] in _FRAME_MARKERS:
+            return struct.unpack(">2H", data[at + 5 : at + 9])
+        at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+    return None
 
 
 def _step(slices: list[_Slice], normal: np.ndarray, folder: Path) -> np.ndarray:
@@ -206,7 +254,7 @@ def _step(slices: list[_Slice], normal: np.ndarray, folder: Path) -> np.ndarray:
 def _pixels(image: _Slice) -> np.ndarray:
     """One slice (rows, columns), rescaled; int16 or int32 where the rescale is whole, else float32."""
     try:
-        if image.header.file_meta.TransferSyntaxUID.is_compressed:
+        if image.compressed:
             stored = _decompressed(image.path)
         else:
             import pydicom

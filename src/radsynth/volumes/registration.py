@@ -118,17 +118,13 @@ def register(reference: Head, moving: Head, path: str = "", *, same_subject: boo
     InputQuarantined
         ``registration_failed`` where the two heads do not cover each other in the end.
     """
-    centre = _cranium_centre(reference)
-    start = _cranium_centre(moving) - centre
-    shapes = _shape(reference, _cranium(reference)), _shape(moving)
-    fits = [_shape_fit(*shapes, _euler(centre, start, pitch)) for pitch in PITCHES_DEG]
-    transform = min(fits, key=lambda fit: fit[0])[1]
-    # a head that is larger than the reference fits it best along one side: the reference is given its size first
-    sized = reference
-    if not same_subject:
-        sized = _resized(reference, centre, _relative_size(reference, moving, rigid_inverse(ras_matrix(transform))))
-        transform = _shape_fit(_shape(sized, _cranium(sized)), shapes[1], transform)[1]
-    transform, metric = _intensity_fit(sized, moving, transform)
+    try:
+        sized, transform, metric = _fit(reference, moving, same_subject)
+    except RuntimeError:
+        # ITK's word for heads that have slid out of each other's field of view
+        raise InputQuarantined(
+            "registration_failed", "its head finds no place over the reference", where=path
+        ) from None
     matrix = rigid_inverse(ras_matrix(transform))
     dice = overlap(sized, moving, matrix)
     if not dice >= MIN_DICE:
@@ -276,6 +272,22 @@ def _method(iterations: int, step_mm: float) -> Any:
     # a radian moves the skin about 100 mm
     method.SetOptimizerScales([100.0**2] * 3 + [1.0] * 3)
     return method
+
+
+def _fit(reference: Head, moving: Head, same_subject: bool) -> tuple[Head, Any, float]:
+    """The reference in the moving head's size, the transform from it to the moving head, and the metric."""
+    centre = _cranium_centre(reference)
+    start = _cranium_centre(moving) - centre
+    shapes = _shape(reference, _cranium(reference)), _shape(moving)
+    fits = [_shape_fit(*shapes, _euler(centre, start, pitch)) for pitch in PITCHES_DEG]
+    transform = min(fits, key=lambda fit: fit[0])[1]
+    # a head that is larger than the reference fits it best along one side: the reference is given its size first
+    sized = reference
+    if not same_subject:
+        sized = _resized(reference, centre, _relative_size(reference, moving, rigid_inverse(ras_matrix(transform))))
+        transform = _shape_fit(_shape(sized, _cranium(sized)), shapes[1], transform)[1]
+    transform, metric = _intensity_fit(sized, moving, transform)
+    return sized, transform, metric
 
 
 def _shape(head: Head, planes: np.ndarray | None = None) -> tuple[Any, Any]:

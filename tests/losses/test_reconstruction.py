@@ -1,0 +1,38 @@
+"""Reconstruction losses against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from radsynth.losses.reconstruction import (
+    kl_to_standard_normal,
+    l1_loss,
+    l2_loss,
+    low_pass,
+    perceptual_loss,
+)
+
+
+def test_l1_and_l2_of_a_constant_shift() -> None:
+    picture = torch.rand(2, 1, 4, 4)
+    assert l1_loss(picture + 0.5, picture).item() == pytest.approx(0.5, 1e-5)
+    assert l2_loss(picture + 0.5, picture).item() == pytest.approx(0.25, 1e-5)
+
+
+def test_standard_normal_has_no_divergence_and_a_shift_costs_half_its_square() -> None:
+    assert kl_to_standard_normal(torch.zeros(3, 5), torch.zeros(3, 5)).item() == 0
+    assert kl_to_standard_normal(torch.full((3, 5), 2.0), torch.zeros(3, 5)).item() == pytest.approx(10.0)
+
+
+def test_low_pass_keeps_the_mean_and_removes_a_checkerboard() -> None:
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(4, 4)[None, None]
+    assert low_pass(board, 2).abs().max() == 0
+    assert torch.equal(low_pass(board + 3, 2), torch.full((1, 1, 4, 4), 3.0))
+
+
+def test_perceptual_distance_is_relative_to_the_real_features() -> None:
+    real = [torch.rand(1, 3, 4, 4) + 1, 100 * (torch.rand(1, 5, 2, 2) + 1)]
+    fake = [1.1 * r for r in real]
+    assert perceptual_loss(fake, real).item() == pytest.approx(0.1, 1e-3)
+    assert perceptual_loss(real, real).item() == 0

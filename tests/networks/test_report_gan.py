@@ -1,0 +1,83 @@
+"""Networks of the report GAN: shapes, what depends on what, what receives gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from radsynth.networks.classifier import FindingsClassifier
+from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
+from radsynth.networks.text import CrossAttention, TextConditioner
+from radsynth.networks.vgg import Vgg
+
+
+@pytest.fixture
+def report() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(2, 7, 12), torch.tensor([[True] * 7, [True] * 3 + [False] * 4])
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_generator_draws_pictures_between_minus_one_and_one(size: int, report: tuple) -> None:
+    generator = ReportGenerator(size, width=4, noise_size=8, condition_width=16, token_width=12)
+    pictures = generator(torch.randn(2, 8), torch.randn(2, 16), *report)
+    assert pictures.shape == (2, 1, size, size)
+    assert pictures.dtype == torch.float32
+    assert pictures.abs().max() <= 1
+
+
+def test_noise_and_report_both_change_the_picture(report: tuple) -> None:
+    generator = ReportGenerator(32, width=4, noise_size=8, condition_width=16, token_width=12)
+    noise, condition = torch.randn(2, 8), torch.randn(2, 16)
+
+    def draw(n: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return generator(n, c, *report)
+
+    base = draw(noise, condition)
+    assert (draw(torch.randn(2, 8), condition) - base).abs().mean() > 0.01
+    assert (draw(noise, torch.randn(2, 16)) - base).abs().mean() > 0.01
+
+
+def test_padding_tokens_are_not_read(report: tuple) -> None:
+    tokens, mask = report
+    conditioner = TextConditioner(12, views=3, condition_width=16)
+    attention = CrossAttention(8, 12)
+    torch.nn.init.ones_(attention.gate)
+    features, view = torch.randn(2, 8, 4, 4), torch.tensor([0, 0])
+    changed = torch.where(mask[..., None], tokens, tokens + 100)
+    assert torch.allclose(conditioner(tokens, mask, view), conditioner(changed, mask, view), atol=1e-5)
+    assert torch.allclose(attention(features, tokens, mask), attention(features, changed, mask), atol=1e-5)
+
+
+def test_the_view_changes_the_condition(report: tuple) -> None:
+    conditioner = TextConditioner(12, views=3, condition_width=16)
+    assert not torch.allclose(conditioner(*report, torch.tensor([0, 0])), conditioner(*report, torch.tensor([1, 1])))
+
+
+def test_fresh_attention_changes_nothing(report: tuple) -> None:
+    features = torch.randn(2, 8, 4, 4)
+    assert torch.equal(CrossAttention(8, 12)(features, *report), features)
+
+
+def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> None:
+    judge = ReportDiscriminator(64, width=4, condition_width=16)
+    pictures, conditions = torch.randn(3, 1, 64, 64), torch.randn(3, 16)
+    logits = judge(pictures, conditions)
+    assert logits.shape == (3,)
+    assert torch.allclose(judge.head(judge.features(pictures), conditions), logits)
+    assert not torch.allclose(judge(pictures, torch.randn(3, 16)), logits)
+
+
+def test_posterior_has_a_bounded_variance() -> None:
+    mean, log_variance = PosteriorEncoder(64, 4, 8)(100 * torch.randn(3, 1, 64, 64))
+    assert mean.shape == log_variance.shape == (3, 8)
+    assert log_variance.max() <= 2
+    assert log_variance.min() >= -8
+
+
+def test_vgg_features_halve_in_size_and_the_classifier_says_a_logit_a_finding() -> None:
+    vgg = Vgg(((4,), (8,), (16, 16)), classes=5)
+    pictures = torch.randn(2, 1, 32, 32)
+    assert [tuple(f.shape) for f in vgg.features(pictures)] == [(2, 4, 32, 32), (2, 8, 16, 16), (2, 16, 8, 8)]
+    assert vgg(pictures).shape == (2, 5)
+    assert FindingsClassifier(15, 8)(torch.randn(2, 1, 64, 64)).shape == (2, 15)
