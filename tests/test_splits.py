@@ -59,6 +59,25 @@ def test_a_text_that_two_studies_in_five_share_is_for_training():
     assert set(result[large]) == {"train"}
 
 
+def test_sentences_that_would_fill_a_quarter_of_the_test_are_for_training():
+    subjects, texts = [f"s{n}" for n in range(1000)], [f"t{n}" for n in range(1000)]
+    labels = np.ones((1000, 1), bool)
+    labels[:180] = False
+    texts[:160] = [f"normal {n % 4}" for n in range(160)]
+    result = split((subjects, texts, labels))
+    assert set(result[:160]) == {"train"}
+    assert {"validation", "test"} <= set(result[160:180])
+
+
+def test_many_rare_findings_do_not_swell_the_held_out_shares():
+    count, rare = 60, 15
+    labels = np.zeros((count, rare), bool)
+    labels[np.arange(3 * rare), np.arange(3 * rare) % rare] = True
+    result = split(([f"s{n}" for n in range(count)], [f"t{n}" for n in range(count)], labels))
+    assert np.mean(result == "validation") == pytest.approx(0.1, abs=0.02)
+    assert np.mean(result == "test") == pytest.approx(0.15, abs=0.02)
+
+
 def test_every_finding_and_the_normal_reach_every_split_in_proportion():
     subjects, texts, labels = studies(count=2000, same_normal=0.3)
     result = split((subjects, texts, labels))

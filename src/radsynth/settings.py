@@ -149,6 +149,8 @@ class TrainCyclegan(Section):
     """Feed the head mask and the distance to the skin beside the image."""
     discriminator_layers: Positive
     """Convolutions of stride 2: 2 judges patches of 34x34 pixels, 3 of 70x70."""
+    discriminator_norm: bool
+    """Use InstanceNorm in the discriminators, as the paper does."""
     slice_reach: Annotated[int, Field(ge=0)]
     """An MR slice meets CT slices at most this many slices higher or lower."""
     learning_rate: float

@@ -6,20 +6,11 @@ from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.patchgan import PatchGan, receptive_field
 
 
-def without_norm(network):
-    for name, module in network.named_children():
-        if isinstance(module, nn.InstanceNorm2d):
-            setattr(network, name, nn.Identity())
-        else:
-            without_norm(module)
-    return network
-
-
 @pytest.mark.parametrize(("layers", "side"), [(1, 16), (2, 34), (3, 70)])
 def test_one_logit_sees_a_patch_of_the_stated_side(layers, side):
     torch.manual_seed(0)
     picture = torch.randn(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
-    logits = without_norm(PatchGan(1, 2, layers).double())(picture)
+    logits = PatchGan(1, 2, layers, norm=False).double()(picture)
     middle = logits.shape[-1] // 2
     (gradient,) = torch.autograd.grad(logits[0, 0, middle, middle], picture)
     rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
@@ -44,8 +35,23 @@ def test_judging_a_batch_is_judging_its_pictures_one_by_one():
     assert torch.allclose(network(pictures), alone, rtol=0, atol=1e-12)
 
 
+def test_norm_is_on_all_but_the_first_and_the_last_convolution_or_on_none():
+    def norms(network):
+        return sum(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+
+    assert norms(PatchGan(1, 4, 3)) == 3
+    assert norms(PatchGan(1, 4, 3, norm=False)) == 0
+
+
+def test_a_discriminator_without_norm_passes_its_input_on_and_begins_undecided():
+    networks = cyclegan_networks(2, width=8, blocks=1, discriminator_layers=3, seed=0, discriminator_norm=False)
+    judge, pictures = networks["discriminator_ct"], torch.randn(2, 2, 96, 96)
+    assert 0.2 < judge.body(pictures).std() < 5
+    assert judge(pictures).abs().mean() < 0.5
+
+
 def test_the_four_networks_start_as_the_seed_says():
-    arguments = {"in_channels": 2, "width": 4, "blocks": 1, "discriminator_layers": 2}
+    arguments = {"in_channels": 2, "width": 4, "blocks": 1, "discriminator_layers": 2, "discriminator_norm": True}
     one, again, other = (cyclegan_networks(**arguments, seed=seed) for seed in (1, 1, 2))
     assert set(one) == {"mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"}
     first = [p for p in one.parameters() if p.ndim == 4]

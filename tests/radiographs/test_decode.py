@@ -254,7 +254,7 @@ def test_nothing_of_the_patient_is_kept_or_said():
     radiograph = decode(dicom(), "a")
     assert "Secret" not in repr(radiograph)
     assert "4711" not in repr(radiograph)
-    for data in (dicom(pixels=None), dicom(PatientName="Secret")[:-100], dicom(Rows=9999)):
+    for data in (dicom(pixels=None), dicom(PatientName="Secret")[:-100], dicom(Rows=9999), dicom(BitsAllocated=13)):
         with pytest.raises(InputRefused) as caught:
             decode(data, "a")
         assert "Secret" not in str(caught.value)

@@ -52,6 +52,7 @@ def settings():
         hu_window=WINDOW,
         head_channels=True,
         discriminator_layers=1,
+        discriminator_norm=True,
         slice_reach=1,
         learning_rate=0.001,
         pool_size=3,

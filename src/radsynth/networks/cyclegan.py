@@ -10,12 +10,21 @@ from radsynth.networks.resnet_generator import ResnetGenerator
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw every convolution's weights from N(0, 0.02) and set its bias to zero, as Zhu et al. 2017 do."""
+    """Draw every convolution's weights from N(0, 0.02) and set its bias to zero, as Zhu et al. 2017 do.
+
+    A discriminator without InstanceNorm would hardly pass anything on with weights so small: its convolutions but the
+    last are drawn as He et al. 2015 do.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for judge in network.modules():
+        if isinstance(judge, PatchGan) and not any(isinstance(m, nn.InstanceNorm2d) for m in judge.modules()):
+            for module in judge.body:
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, 0.2, generator=generator)
 
 
 def cyclegan_networks(
@@ -24,6 +33,7 @@ def cyclegan_networks(
     blocks: int,
     discriminator_layers: int,
     seed: int,
+    discriminator_norm: bool = False,
 ) -> nn.ModuleDict:
     """Build and initialise `mr_to_ct`, `ct_to_mr`, `discriminator_ct` and `discriminator_mr`.
 
@@ -39,13 +49,15 @@ def cyclegan_networks(
         Convolutions of stride 2 in a discriminator.
     seed
         Of the initial weights.
+    discriminator_norm
+        Use InstanceNorm in the discriminators.
     """
     networks = nn.ModuleDict(
         {
             "mr_to_ct": ResnetGenerator(in_channels, 1, width, blocks),
             "ct_to_mr": ResnetGenerator(in_channels, 1, width, blocks),
-            "discriminator_ct": PatchGan(in_channels, width, discriminator_layers),
-            "discriminator_mr": PatchGan(in_channels, width, discriminator_layers),
+            "discriminator_ct": PatchGan(in_channels, width, discriminator_layers, discriminator_norm),
+            "discriminator_mr": PatchGan(in_channels, width, discriminator_layers, discriminator_norm),
         }
     )
     initialise(networks, torch.Generator().manual_seed(seed))

@@ -90,28 +90,26 @@ def parse_report(xml: bytes, name: str = "report") -> Report:
         raise InputRefused("xml_malformed", f"not well-formed XML ({error})", where=name) from None
     if root.getroottree().docinfo.internalDTD is not None:  # in an encoding where the bytes look different
         raise _doctype(name)
-    report_id, sections, mesh, image_ids = "", {}, [], []
-    for element in root.iter("uId", "AbstractText", "major", "parentImage"):
-        tag = element.tag
-        if tag == "parentImage":
-            image_ids.append(element.get("id", "").strip())
-        elif tag == "major":
-            mesh.append(normalise_space(element.text or ""))
-        elif tag == "AbstractText":
-            text = "".join(element.itertext()) if len(element) else element.text or ""
-            label = element.get("Label", "").strip().upper()
-            sections[label] = f"{sections.get(label, '')} {normalise_space(text)}".strip()
+    report_id, sections, mesh, image_ids = "", {}, [], {}
+    for part in root.iterchildren("uId", "MedlineCitation", "MeSH", "parentImage"):
+        tag = part.tag
+        if tag == "parentImage":  # the larger half of the document, of which the name is all that is used
+            image_ids[part.get("id", "").strip()] = None
+        elif tag == "MedlineCitation":
+            for section in part.iter("AbstractText"):
+                text = normalise_space("".join(section.itertext()) if len(section) else section.text or "")
+                label = section.get("Label", "").strip().upper()
+                sections[label] = f"{sections[label]} {text}".strip() if label in sections else text
+        elif tag == "MeSH":
+            mesh += [term.text.strip() for term in part.iterchildren("major") if term.text]
         else:
-            report_id = report_id or element.get("id", "").strip()
+            report_id = report_id or part.get("id", "").strip()
+    image_ids.pop("", None)
     if root.tag != "eCitation" or not report_id or not sections.keys() & {"FINDINGS", "IMPRESSION"}:
         details = {"where": name, "got": str(root.tag)[:80], "expected": "eCitation with uId and AbstractText sections"}
         raise InputRefused("xml_not_openi", "not an Open-i report", **details)
-    return Report(
-        report_id,
-        *(sections.get(label, "") for label in _SECTIONS),
-        tuple(term for term in mesh if term),
-        tuple(dict.fromkeys(image_id for image_id in image_ids if image_id)),
-    )
+    text_of = sections.get
+    return Report(report_id, *[text_of(label, "") for label in _SECTIONS], tuple(filter(None, mesh)), tuple(image_ids))
 
 
 def check_report(path: str | Path) -> Report:

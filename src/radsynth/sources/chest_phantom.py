@@ -105,7 +105,7 @@ def draw_findings(rng: np.random.Generator) -> list[Finding]:
 
 
 def _draw_finding(name: str, rng: np.random.Generator, taken: set[str]) -> Finding:
-    severity = float(rng.beta(1.5, 1.6) * 0.9 + 0.1)
+    severity = float(rng.beta(1.5, 1.6) * 0.75 + 0.25)
     side = str(rng.choice(["left", "right"]))
     if side in taken:
         side = {"left": "right", "right": "left"}[side]
@@ -127,8 +127,8 @@ def _draw_finding(name: str, rng: np.random.Generator, taken: set[str]) -> Findi
         "effusion": 16 + 130 * severity**1.4,
         "pneumothorax": 14 + 50 * severity,
         "consolidation": 50 + 70 * severity,
-        "nodule": 9 + 16 * severity,
-        "mass": 31 + 29 * severity,
+        "nodule": 10 + 18 * severity,
+        "mass": 33 + 32 * severity,
         "atelectasis": 35 + 50 * severity,
         "hernia": 42 + 48 * severity,
     }
@@ -374,7 +374,9 @@ def _ball(frame: Frame, lesion: Lesion, rng: np.random.Generator) -> Array:
         for _ in range(5):
             lobes.append((*(rng.normal(0, 0.33, 3) * radius), radius * rng.uniform(0.5, 0.72)))
     total = np.zeros_like(frame.u)
-    strength = 1.9 if lesion.finding.finding == "nodule" and rng.random() < 0.15 else 1.0
+    strength = 1.0
+    if lesion.finding.finding == "nodule":
+        strength = 2.2 if rng.random() < 0.2 else 1.4  # a fifth is calcified
     for x, z, d, size in lobes:
         centre = (lesion.x + x, lesion.z + z, lesion.d + d)
         radii = (size * rng.uniform(0.92, 1.08), size * rng.uniform(0.92, 1.08), size)

@@ -154,7 +154,14 @@ def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> f
 def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
     """The four networks that the settings describe, freshly initialised."""
     channels = 2 if settings.head_channels else 1
-    return cyclegan_networks(channels, settings.width, settings.blocks, settings.discriminator_layers, seed)
+    return cyclegan_networks(
+        channels,
+        settings.width,
+        settings.blocks,
+        settings.discriminator_layers,
+        seed,
+        settings.discriminator_norm,
+    )
 
 
 def build_optimizers(networks: nn.ModuleDict, settings: TrainCyclegan) -> dict[str, torch.optim.Optimizer]:
@@ -414,6 +421,7 @@ def describe(
             "width": settings.width,
             "blocks": settings.blocks,
             "discriminator_layers": settings.discriminator_layers,
+            "discriminator_norm": settings.discriminator_norm,
         },
         "input": "axial MR slices of the common grid, float32 -1..1 (0 of the normalised MR at -1)"
         + ("; channel 2: -1 outside the head, 1 - exp(-depth / 15 mm) inside" if settings.head_channels else ""),

@@ -1,7 +1,8 @@
 """Rigid alignment of heads, MR to CT and person to person, to one reference.
 
 Two steps. The shapes come first: distances to the skin look alike in every modality, so that plain mean squares of
-them find the pose from afar. Mattes mutual information of the intensities then refines it.
+them find the pose from afar. Mattes mutual information of the intensities then refines it; between two people it may
+change the reference's size as well, so that its middle stays the middle, but what is kept is rigid.
 
 Every metric runs in one thread over a regular grid of samples: two runs give the same bits.
 
@@ -27,6 +28,7 @@ from radsynth.volumes.geometry import (
     resample,
     rigid_inverse,
     sitk_image,
+    sitk_transform,
 )
 from radsynth.volumes.head import head_mask, signed_depth_mm
 
@@ -39,9 +41,11 @@ PITCHES_DEG = (0.0, -20.0, 20.0)
 SIZE_BAND_MM = (30.0, 90.0)
 SIZE_RANGE = (0.85, 1.18)
 MIN_DICE = 0.8
+RADIAN_MM = 100.0
+"""How far a radian moves the skin."""
 BONE_HU = 250.0
 BRAIN_HU = (0.0, 100.0)
-BRAIN_RISE_DEG = 15.0
+BRAIN_RISE_DEG = 12.0
 """Between the AC-PC line and the brain's long axis as `_brain_axis` finds it: what laid a head in MNI space level."""
 
 
@@ -119,13 +123,13 @@ def register(reference: Head, moving: Head, path: str = "", *, same_subject: boo
         ``registration_failed`` where the two heads do not cover each other in the end.
     """
     try:
-        sized, transform, metric = _fit(reference, moving, same_subject)
+        sized, to_moving, metric = _fit(reference, moving, same_subject)
     except RuntimeError:
         # ITK's word for heads that have slid out of each other's field of view
         raise InputQuarantined(
             "registration_failed", "its head finds no place over the reference", where=path
         ) from None
-    matrix = rigid_inverse(ras_matrix(transform))
+    matrix = rigid_inverse(to_moving)
     dice = overlap(sized, moving, matrix)
     if not dice >= MIN_DICE:
         raise InputQuarantined(
@@ -150,13 +154,9 @@ def overlap(reference: Head, moving: Head, matrix: np.ndarray) -> float:
 
 def mutual_information(reference: Head, moving: Head) -> float:
     """The metric of `register` for two heads as they lie, nothing moved."""
-    method = _information(reference, moving, iterations=1)
+    method = _information(reference, moving, shrink=1, sampling=0.25)
     method.SetInitialTransform(_euler(np.zeros(3), np.zeros(3), 0.0))
-    return float(
-        method.MetricEvaluate(
-            sitk_image(_comparable(reference), reference.affine), sitk_image(_comparable(moving), moving.affine)
-        )
-    )
+    return float(method.MetricEvaluate(*_images(reference, moving)))
 
 
 def upright_pose(head: Head) -> np.ndarray:
@@ -269,25 +269,27 @@ def _method(iterations: int, step_mm: float) -> Any:
         relaxationFactor=0.6,
         gradientMagnitudeTolerance=1e-9,
     )
-    # a radian moves the skin about 100 mm
-    method.SetOptimizerScales([100.0**2] * 3 + [1.0] * 3)
+    method.SetOptimizerScales([RADIAN_MM**2] * 3 + [1.0] * 3)
     return method
 
 
-def _fit(reference: Head, moving: Head, same_subject: bool) -> tuple[Head, Any, float]:
-    """The reference in the moving head's size, the transform from it to the moving head, and the metric."""
+def _fit(reference: Head, moving: Head, same_subject: bool) -> tuple[Head, np.ndarray, float]:
+    """The reference in the moving head's size, the rigid (4, 4) from it to the moving head, and the metric."""
     centre = _cranium_centre(reference)
     start = _cranium_centre(moving) - centre
     shapes = _shape(reference, _cranium(reference)), _shape(moving)
     fits = [_shape_fit(*shapes, _euler(centre, start, pitch)) for pitch in PITCHES_DEG]
     transform = min(fits, key=lambda fit: fit[0])[1]
-    # a head that is larger than the reference fits it best along one side: the reference is given its size first
     sized = reference
     if not same_subject:
-        sized = _resized(reference, centre, _relative_size(reference, moving, rigid_inverse(ras_matrix(transform))))
+        # laid rigidly over a smaller reference, a head fits it best along one side: aslant, and off the middle
+        size = _relative_size(reference, moving, rigid_inverse(ras_matrix(transform)))
+        sized = _resized(reference, centre, size)
         transform = _shape_fit(_shape(sized, _cranium(sized)), shapes[1], transform)[1]
+        size, transform = _size_fit(reference, moving, transform, size)
+        sized = _resized(reference, centre, size)
     transform, metric = _intensity_fit(sized, moving, transform)
-    return sized, transform, metric
+    return sized, ras_matrix(transform), metric
 
 
 def _shape(head: Head, planes: np.ndarray | None = None) -> tuple[Any, Any]:
@@ -313,26 +315,65 @@ def _shape_fit(reference: tuple[Any, Any], moving: tuple[Any, Any], transform: A
     return method.GetMetricValue(), transform
 
 
-def _intensity_fit(reference: Head, moving: Head, transform: Any) -> tuple[Any, float]:
-    method = _information(reference, moving, iterations=60)
+def _size_fit(reference: Head, moving: Head, start: Any, size: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Coarse mutual information over the reference's size along x, y, z as well as pose; both are returned."""
+    import SimpleITK as sitk
+
+    # ITK adds up rotation and scale where they belong multiplied; behind a good start the rotation is small
+    transform = sitk.ScaleVersor3DTransform()
+    transform.SetCenter(start.GetCenter())
+    transform.SetScale(size.tolist())
+    method = _information(reference, moving, shrink=2, sampling=0.5)
+    method.SetOptimizerScales([(2 * RADIAN_MM) ** 2] * 3 + [1.0] * 3 + [RADIAN_MM**2] * 3)
+    method.SetMovingInitialTransform(start)
     method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(sitk_image(_comparable(reference), reference.affine), sitk_image(_comparable(moving), moving.affine))
+    method.Execute(*_images(reference, moving))
+    pose = sitk.VersorRigid3DTransform()
+    pose.SetCenter(transform.GetCenter())
+    pose.SetRotation(transform.GetVersor())
+    pose.SetTranslation(transform.GetTranslation())
+    return np.array(transform.GetScale()), _about(ras_matrix(start) @ ras_matrix(pose), start.GetCenter())
+
+
+def _intensity_fit(reference: Head, moving: Head, transform: Any) -> tuple[Any, float]:
+    """Mutual information over pose, coarse and fine."""
+    for shrink, sampling in ((2, 0.5), (1, 0.25)):
+        method = _information(reference, moving, shrink, sampling)
+        method.SetInitialTransform(transform, inPlace=True)
+        method.Execute(*_images(reference, moving))
     return transform, float(method.GetMetricValue())
 
 
-def _information(reference: Head, moving: Head, iterations: int) -> Any:
+def _information(reference: Head, moving: Head, shrink: int, sampling: float) -> Any:
     near = ndimage.distance_transform_edt(~reference.mask, sampling=WORK_MM) < 8.0
     fixed_mask = near & _cranium(reference) & reference.seen
-    method = _method(iterations, 2.0)
+    method = _method(60, 2.0)
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=40)
     method.SetMetricSamplingStrategy(method.REGULAR)
-    method.SetMetricSamplingPercentagePerLevel([0.5, 0.25], 1)
-    method.SetShrinkFactorsPerLevel([2, 1])
-    method.SetSmoothingSigmasPerLevel([2.0, 0.0])
+    method.SetMetricSamplingPercentage(sampling, 1)
+    method.SetShrinkFactorsPerLevel([shrink])
+    method.SetSmoothingSigmasPerLevel([float(shrink) if shrink > 1 else 0.0])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetMetricFixedMask(sitk_image(fixed_mask.astype(np.uint8), reference.affine))
     method.SetMetricMovingMask(sitk_image(moving.seen.astype(np.uint8), moving.affine))
     return method
+
+
+def _images(reference: Head, moving: Head) -> tuple[Any, Any]:
+    return tuple(sitk_image(_comparable(head), head.affine) for head in (reference, moving))  # type: ignore[return-value]
+
+
+def _about(matrix: np.ndarray, centre: tuple[float, ...]) -> Any:
+    """A rigid (4, 4) on RAS mm as a SimpleITK transform about `centre`, LPS mm."""
+    import SimpleITK as sitk
+
+    plain = sitk_transform(matrix)
+    transform = sitk.Euler3DTransform()
+    transform.SetCenter(centre)
+    transform.SetMatrix(plain.GetMatrix(), 1e-6)
+    rotation = np.reshape(plain.GetMatrix(), (3, 3))
+    transform.SetTranslation((np.array(plain.GetTranslation()) + rotation @ centre - centre).tolist())
+    return transform
 
 
 def _comparable(head: Head) -> np.ndarray:
