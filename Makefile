@@ -7,6 +7,8 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint bench ui lock clean
 
@@ -37,7 +39,7 @@ lint: setup ## put the code into form
 	$(BIN)/ruff format .
 
 bench: setup ## measure speed as ratios against plain versions
-	$(BIN)/python -m benchmarks
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 ui: setup ## look at the runs in MLflow, on 127.0.0.1
 	$(BIN)/radsynth ui

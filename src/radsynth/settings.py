@@ -154,6 +154,8 @@ class TrainCyclegan(Section):
     slice_reach: Annotated[int, Field(ge=0)]
     """An MR slice meets CT slices at most this many slices higher or lower."""
     learning_rate: float
+    """Of the generators."""
+    discriminator_learning_rate: float
     pool_size: int
     ema_half_life_images: Positive
     weight_adversarial: Weight

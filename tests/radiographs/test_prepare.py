@@ -93,6 +93,14 @@ def test_a_flat_exposure_is_stretched_and_a_few_wild_pixels_do_not_matter():
     assert 0.4 < square[32, 32] / 65535 < 0.6
 
 
+def test_the_window_stays_within_the_stored_values():
+    pixels = np.zeros((256, 256), np.uint8)
+    pixels[:, 100:] = 200
+    geometry = prepare(radiograph(pixels), 64)[1]
+    assert resize(pixels, 64, 64).min() < 0
+    assert (geometry.window_low, geometry.window_high) == (0, 200)
+
+
 def test_the_window_of_the_file_decides_where_there_is_one():
     pixels = np.tile(np.arange(64, dtype=np.float32) * 100, (64, 1))
     square, geometry = prepare(radiograph(pixels, window_low=1000.0, window_high=3000.0), 64)

@@ -55,6 +55,7 @@ def settings():
         discriminator_norm=True,
         slice_reach=1,
         learning_rate=0.001,
+        discriminator_learning_rate=0.001,
         pool_size=3,
         ema_half_life_images=4,
         weight_adversarial=1.0,

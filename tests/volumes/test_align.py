@@ -9,7 +9,7 @@ import pytest
 from radsynth.errors import RadsynthError
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES, VOLUMES
 from radsynth.volumes.align import align, grid_affine
-from radsynth.volumes.geometry import Volume, apply, to_native
+from radsynth.volumes.geometry import Volume, apply, rotation_angle_deg, to_native
 from radsynth.volumes.io import read_volume, write_nifti
 
 SIZE, SPACING = (56, 60, 36), (4.0, 4.0, 6.0)
@@ -174,8 +174,14 @@ def test_real_heads_of_five_people_come_to_lie_over_each_other(realdata, tmp_pat
     volumes = VOLUMES.read(tmp_path / "out" / "volumes.parquet")
     assert volumes["modality"].value_counts().to_dict() == {"MR": 4, "CT": 1}
     reference = np.load(tmp_path / "out" / "ct_depth_mm.npy")[0] > 0
-    # 90 mm from the vertex down: what all five fields of view hold (the top of one MR is cut off)
+    # planes that all five fields of view hold: the top of one MR is cut off
     planes = slice(36 - 2 - 15, 36 - 2 - 5)
     for depth in np.load(tmp_path / "out" / "mr_depth_mm.npy"):
         head = (depth > 0)[planes]
-        assert 2 * (head & reference[planes]).sum() / (head.sum() + reference[planes].sum()) > 0.9
+        # heads differ in size by a sixth: the smaller lies within the larger, and their middles meet
+        assert (head & reference[planes]).sum() / min(head.sum(), reference[planes].sum()) > 0.95
+        middles = [np.nonzero(mask)[2].mean() * SPACING[0] for mask in (head, reference[planes])]
+        assert abs(middles[0] - middles[1]) < 3
+    # this one was delivered in MNI space, upright and level: it may hardly be turned
+    mni = volumes[volumes["native_path"].str.contains("ch2")].iloc[0]
+    assert rotation_angle_deg(np.reshape(mni["native_to_reference"], (4, 4)).astype(float)) < 6

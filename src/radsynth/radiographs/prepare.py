@@ -211,7 +211,9 @@ def _window(radiograph: Radiograph, content: np.ndarray, name: str) -> tuple[flo
         return radiograph.window_low, radiograph.window_high
     ranks = [round(p / 100 * (content.size - 1)) for p in PERCENTILES]
     ordered = np.partition(content, ranks, axis=None)
-    low, high = float(ordered[ranks[0]]), float(ordered[ranks[1]])
+    # the filter overshoots beside sharp edges; no stored value is there
+    low = max(float(ordered[ranks[0]]), float(radiograph.pixels.min()))
+    high = min(float(ordered[ranks[1]]), float(radiograph.pixels.max()))
     if not high > low:
         raise InputQuarantined("image_constant", f"nearly every pixel has the value {low:g}", where=name)
     return low, high

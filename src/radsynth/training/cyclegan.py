@@ -137,12 +137,13 @@ def build_phases(
         sum(losses.values()).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def rate(images_seen: int) -> float:
-        return linear_decay(images_seen, settings.images_seen, settings.learning_rate)
+    def rate(start: float) -> Callable[[int], float]:
+        return lambda images_seen: linear_decay(images_seen, settings.images_seen, start)
 
-    phases = [Phase("generators", (g, f), optimizers["generators"], generators, rate)]
+    phases = [Phase("generators", (g, f), optimizers["generators"], generators, rate(settings.learning_rate))]
     if w_adversarial:
-        phases.append(Phase("discriminators", (d_ct, d_mr), optimizers["discriminators"], discriminators, rate))
+        judge = rate(settings.discriminator_learning_rate)
+        phases.append(Phase("discriminators", (d_ct, d_mr), optimizers["discriminators"], discriminators, judge))
     return phases
 
 

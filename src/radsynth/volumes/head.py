@@ -7,10 +7,13 @@ from scipy import ndimage
 
 CT_SKIN_HU = -300.0
 """Between air and skin, and above the foam of head rests."""
+FACE_OPENING_MM = 4.0
+FACE_MM = 20.0
+"""In front of the head's middle by this much, the face begins."""
 CLOSING_MM = 9.0
 """Closes nostrils and ear canals."""
-OPENING_MM = 4.0
-"""Cuts the thin shell of a head holder off the skin."""
+OPENING_MM = 6.5
+"""Cuts the shell of a head holder, up to 10 mm thick with its blur, off the skin."""
 
 
 def head_mask(voxels: np.ndarray, spacing_mm: float, modality: str, seen: np.ndarray | None = None) -> np.ndarray:
@@ -38,11 +41,12 @@ def head_mask(voxels: np.ndarray, spacing_mm: float, modality: str, seen: np.nda
     solid = smooth > (CT_SKIN_HU if modality == "CT" else _mr_threshold(smooth, seen))
     if seen is not None:
         solid &= seen
-    core = _largest(_eroded(solid, OPENING_MM / spacing_mm))
-    if not core.any():
-        return core
-    # grown back a little further than it was eroded, but never beyond what was solid
-    head = _dilated(core, OPENING_MM / spacing_mm + 1.0) & solid
+    head = _opened(solid, OPENING_MM / spacing_mm)
+    if not head.any():
+        return head
+    # holders lie behind: in front a cut so deep would take the nose and the wall of the frontal sinus away
+    front = int(np.nonzero(head)[1].mean() + FACE_MM / spacing_mm)
+    head[:, front:] |= _opened(solid, FACE_OPENING_MM / spacing_mm)[:, front:]
     head = _closed(head, CLOSING_MM / spacing_mm)
     head = ndimage.binary_fill_holes(head)
     for axis in (2, 1, 0):
@@ -119,6 +123,12 @@ def _eroded(mask: np.ndarray, radius: float) -> np.ndarray:
 
 def _dilated(mask: np.ndarray, radius: float) -> np.ndarray:
     return ndimage.distance_transform_edt(~mask) <= radius
+
+
+def _opened(mask: np.ndarray, radius: float) -> np.ndarray:
+    """The largest part that hangs together after a cut `radius` deep, grown back a little further within `mask`."""
+    core = _largest(_eroded(mask, radius))
+    return _dilated(core, radius + 1.0) & mask if core.any() else core
 
 
 def _closed(mask: np.ndarray, radius: float) -> np.ndarray:
