@@ -161,6 +161,8 @@ class TrainCyclegan(Section):
     weight_adversarial: Weight
     weight_cycle: Weight
     weight_identity: Weight
+    weight_anatomy: Weight
+    """Of the difference to other people's slices at the same height; falls to 0 in the first half of training."""
     checkpoint_images: Positive
     validate_images: Positive
     precision: Literal["32-true", "bf16-mixed"]

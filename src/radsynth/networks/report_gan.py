@@ -52,7 +52,7 @@ class _Modulation(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """Residual block that doubles the resolution: nearest upsampling, then convolutions; fresh noise for texture."""
+    """Residual block that doubles the resolution: bilinear upsampling, then convolutions; fresh noise for texture."""
 
     def __init__(self, inputs: int, outputs: int, style: int, norm: bool) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class _UpBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         y = F.leaky_relu(self.modulate1(x, style), 0.2)
-        y = self.conv1(F.interpolate(y, scale_factor=2, mode="nearest"))
+        y = self.conv1(F.interpolate(y, scale_factor=2, mode="bilinear"))
         y = y + self.texture * torch.randn_like(y[:, :1])
         y = self.conv2(F.leaky_relu(self.modulate2(y, style), 0.2))
-        return F.interpolate(self.skip(x), scale_factor=2, mode="nearest") + y
+        return F.interpolate(self.skip(x), scale_factor=2, mode="bilinear") + y
 
 
 class ReportGenerator(nn.Module):

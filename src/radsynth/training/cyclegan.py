@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.losses.adversarial import least_squares_discriminator, least_squares_generator
-from radsynth.losses.cycle import cycle_loss, identity_loss
+from radsynth.losses.cycle import anatomy_loss, cycle_loss, identity_loss
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.settings import TrainCyclegan
 from radsynth.training.device import Device
@@ -82,9 +82,12 @@ def build_phases(
         L(G, F, D_ct, D_mr) = w_adversarial (L_GAN(G, D_ct) + L_GAN(F, D_mr))             equation 3
                             + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
                             + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
+                            + w_anatomy  (E|G(x) - y| + E|F(y) - x|)   falling to 0 in the first half, not in the paper
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
+    The anatomical prior pulls towards other people at the same height, and settles early what the cycle leaves open:
+    whether the bright ring of the MR is scalp or bone.
 
     Parameters
     ----------
@@ -98,15 +101,16 @@ def build_phases(
     g, f = networks["mr_to_ct"], networks["ct_to_mr"]
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
     w_adversarial, w_cycle, w_identity = settings.weight_adversarial, settings.weight_cycle, settings.weight_identity
-    heads = settings.head_channels
+    w_anatomy, heads = settings.weight_anatomy, settings.head_channels
     made: dict[str, Tensor] = {}
 
     def to_device(batch: Pair) -> Pair:
-        moved = (Slices(*(t.to(device.device) for t in slices)) for slices in batch)
-        return Pair(*(Slices(with_air(image, depth, heads), depth) for image, depth in moved))
+        moved = (Slices(*(t.to(device.device) for t in slices)) for slices in (batch.mr, batch.ct))
+        return Pair(*(Slices(with_air(image, depth, heads), depth) for image, depth in moved), batch.images_seen)
 
     def generators(batch: Pair) -> dict[str, Tensor]:
-        (x, x_depth), (y, y_depth) = mr, ct = to_device(batch)
+        mr, ct, images_seen = to_device(batch)
+        (x, x_depth), (y, y_depth) = mr, ct
         losses: dict[str, Tensor] = {}
         with device.autocast():
             if w_identity:
@@ -118,6 +122,10 @@ def build_phases(
             if w_cycle:
                 f_g_x, g_f_y = translate(f, g_x, x_depth, heads), translate(g, f_y, y_depth, heads)
                 losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
+            if w_anatomy:
+                both = (x_depth > -1) & (y_depth > -1)
+                weight = w_anatomy * max(0.0, 1 - 2 * images_seen / settings.images_seen)
+                losses["anatomy"] = weight * (anatomy_loss(g_x, y, both) + anatomy_loss(f_y, x, both))
             if w_adversarial:
                 made["ct"] = torch.cat([g_x, x_depth], 1).detach()
                 made["mr"] = torch.cat([f_y, y_depth], 1).detach()
@@ -128,7 +136,7 @@ def build_phases(
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), reversed(to_device(batch)), strict=True):
+        for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), to_device(batch)[1::-1], strict=True):
             fake, fake_depth = pools[name].exchange(made[name]).split(1, dim=1)
             image, depth = torch.cat([real.image, fake]), torch.cat([real.depth, fake_depth])
             with device.autocast():

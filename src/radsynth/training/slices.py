@@ -33,10 +33,11 @@ class Slices(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """MR and CT slices of DIFFERENT people at about the same height of the head."""
+    """MR and CT slices of DIFFERENT people at about the same height of the head, after `images_seen` others."""
 
     mr: Slices
     ct: Slices
+    images_seen: int
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def matched_pairs(
         random = np.random.default_rng((seed, 1, images_seen))
         ct_chosen = np.stack([_partner(place, z, mr, ct, ct_slices, reach, random) for place, z in mr_chosen])
         mirrored = random.random((2, batch_size)) < 0.5
-        return Pair(take(mr, mr_chosen, mirrored[0]), take(ct, ct_chosen, mirrored[1]))
+        return Pair(take(mr, mr_chosen, mirrored[0]), take(ct, ct_chosen, mirrored[1]), images_seen)
 
     return batch_at
 

@@ -1,0 +1,50 @@
+"""Training a findings network on pictures whose finding is plain to see."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from radsynth.evaluation.report_agreement import auroc
+from radsynth.networks.classifier import FindingsClassifier
+from radsynth.training.chest_data import TARGETS, ChestSet, learnable
+from radsynth.training.device import pick_device
+from radsynth.training.findings import FindingsPlan, masked_bce, predict, shifted, train_findings
+from radsynth.vocabulary import FINDINGS
+
+
+def test_it_learns_a_plain_finding(chest_set: ChestSet) -> None:
+    torch.manual_seed(0)
+    network = FindingsClassifier(len(FINDINGS), 8, blocks=2)
+    plan = FindingsPlan(images_seen=800, batch_size=8, learning_rate=3e-3, seed=0, ema_half_life_images=50)
+    outcome = train_findings("learning", network, {"train": chest_set}, plan, pick_device())
+    network.load_state_dict(outcome.best)
+    logits = predict(network.eval(), chest_set.pictures, len(chest_set), pick_device())
+    effusion = FINDINGS.index("effusion")
+    assert auroc(logits[:, effusion], chest_set.labels[:, effusion]) > 0.95
+
+
+def test_uncertain_labels_do_not_count() -> None:
+    logits = torch.tensor([[0.0, 9.0]])
+    loss = masked_bce(logits, torch.tensor([[1.0, float("nan")]]), torch.ones(2))
+    assert loss.item() == pytest.approx(np.log(2))
+
+
+def test_findings_too_rare_to_learn_are_told(chest_set: ChestSet) -> None:
+    assert [f for f, taught in zip(FINDINGS, learnable(chest_set.labels), strict=True) if taught] == ["effusion"]
+
+
+def test_sides_are_targets_of_their_own(chest_set: ChestSet) -> None:
+    left = chest_set.targets[:, TARGETS.index("effusion_left")]
+    assert np.array_equal(left == 1, (chest_set.frame["side_effusion"] == "left").to_numpy())
+
+
+def test_augmentation_moves_but_never_mirrors() -> None:
+    picture = torch.zeros(1, 1, 16, 16)
+    picture[0, 0, 8, 4] = 1
+    for seed in range(20):
+        moved = shifted(picture, np.random.default_rng(seed), 3)
+        place = np.unravel_index(int(moved[0, 0].argmax()), (16, 16))
+        assert abs(place[0] - 8) <= 3
+        assert abs(place[1] - 4) <= 3

@@ -1,0 +1,139 @@
+"""The report GAN's game: who learns from what, and that what is drawn depends on the seed alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from radsynth.networks.report_gan import PosteriorEncoder
+from radsynth.networks.vgg import Vgg
+from radsynth.settings import TrainReportGan
+from radsynth.training.chest_data import ChestSet
+from radsynth.training.device import pick_device
+from radsynth.training.models import load_model, save_model
+from radsynth.training.report_gan import (
+    ReportGan,
+    build_phases,
+    generate,
+    load_report_gan,
+    other_reports,
+    report_batches,
+    train_conditioner,
+    train_report_gan,
+)
+
+SETTINGS = TrainReportGan(
+    views=("frontal",),
+    images_seen=32,
+    text_warmup_images=640,
+    reconstruction_images=0,
+    batch_size=4,
+    width=4,
+    noise_size=8,
+    learning_rate=1e-3,
+    ema_half_life_images=16,
+    weight_adversarial=1.0,
+    weight_l1=10.0,
+    weight_l2=1.0,
+    weight_perceptual=1.0,
+    weight_mismatch=0.5,
+    weight_kl=0.01,
+    r1_gamma=1.0,
+    r1_every=2,
+    checkpoint_images=16,
+    validate_images=16,
+    precision="32-true",
+)
+
+
+def game(chest_set: ChestSet, **changes: object) -> tuple:
+    """A fresh game, its first batch, and what each move reports."""
+    torch.manual_seed(0)
+    settings = SETTINGS.model_copy(update=changes)
+    gan = ReportGan(32, 4, 8, 12)
+    gan.conditioner.requires_grad_(False)
+    encoder = PosteriorEncoder(32, 4, 8)
+    vgg = Vgg(((4,), (8,))).requires_grad_(False)
+    phases, _ = build_phases(gan, encoder, vgg, settings, pick_device())
+    return gan, encoder, phases, report_batches(chest_set, 4, 0)(0)
+
+
+def has_gradient(module: torch.nn.Module) -> bool:
+    return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def test_the_discriminator_move_teaches_the_discriminator_alone(chest_set: ChestSet) -> None:
+    gan, encoder, (discriminator_phase, _), batch = game(chest_set)
+    discriminator_phase.accumulate(batch)
+    assert has_gradient(gan.discriminator)
+    assert not has_gradient(gan.generator)
+    assert not has_gradient(encoder)
+
+
+def test_the_generator_move_teaches_generator_and_encoder(chest_set: ChestSet) -> None:
+    gan, encoder, (_, generator_phase), batch = game(chest_set)
+    gan.discriminator.requires_grad_(False)
+    generator_phase.accumulate(batch)
+    assert has_gradient(gan.generator)
+    assert has_gradient(encoder)
+    assert not has_gradient(gan.discriminator)
+
+
+@pytest.mark.parametrize(
+    ("weight", "loss"),
+    [
+        ("weight_adversarial", "g_adversarial"),
+        ("weight_l1", "g_l1"),
+        ("weight_l2", "g_l2"),
+        ("weight_perceptual", "g_perceptual"),
+    ],
+)
+def test_a_weight_of_zero_removes_its_term(chest_set: ChestSet, weight: str, loss: str) -> None:
+    *_, (_, generator_phase), batch = game(chest_set)
+    assert loss in generator_phase.accumulate(batch)
+    *_, (_, generator_phase), batch = game(chest_set, **{weight: 0.0})
+    assert loss not in generator_phase.accumulate(batch)
+
+
+def test_a_mismatched_report_names_another_finding_or_side(chest_set: ChestSet) -> None:
+    chosen = np.arange(len(chest_set))
+    others = other_reports(chest_set, chosen, 0)
+    sides = chest_set.frame["side_effusion"].to_numpy()
+    assert (sides[others] != sides[chosen]).all()
+
+
+def test_the_conditioner_learns_to_tell_the_sides_apart(chest_set: ChestSet) -> None:
+    conditioner, outcome = train_conditioner(chest_set, 6400, 0, pick_device())
+    assert outcome.history[-1]["text_cross_entropy"] < 0.2 * outcome.history[0]["text_cross_entropy"]
+    assert not any(p.requires_grad for p in conditioner.parameters())
+
+
+def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_list(chest_set: ChestSet) -> None:
+    torch.manual_seed(0)
+    gan, text = ReportGan(32, 4, 8, 12).eval(), chest_set.text(np.arange(6))
+    drawn = generate(gan, *text, seed=5, device=pick_device())
+    assert drawn.shape == (6, 32, 32)
+    assert np.array_equal(drawn, generate(gan, *text, seed=5, device=pick_device()))
+    assert np.abs(drawn - generate(gan, *text, seed=6, device=pick_device())).mean() > 1e-3
+    fewer = generate(gan, *(t[:3] for t in text), seed=5, device=pick_device())
+    assert np.allclose(fewer, drawn[:3], atol=1e-4)
+
+
+def test_training_gives_the_same_model_twice_and_it_survives_the_disk(chest_set: ChestSet, tmp_path: Path) -> None:
+    sets = {"train": chest_set, "validation": chest_set}
+    vgg = Vgg(((4,), (8,))).requires_grad_(False)
+    first, outcome = train_report_gan(sets, vgg, SETTINGS, seed=1, device=pick_device())
+    again, _ = train_report_gan(sets, vgg, SETTINGS, seed=1, device=pick_device())
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    assert {"d_realism", "d_mismatch", "g_adversarial", "g_l1", "g_perceptual"} <= set(outcome.history[-1])
+    save_model(tmp_path / "m", first.state_dict(), {"network": first.arguments})
+    loaded, _ = load_report_gan(tmp_path / "m")
+    text = chest_set.text(np.arange(2))
+    assert np.array_equal(
+        generate(loaded, *text, seed=0, device=pick_device()), generate(first, *text, seed=0, device=pick_device())
+    )
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"weights.safetensors", "model.json"}
+    assert load_model(tmp_path / "m")[1]["network"]["width"] == 4
