@@ -42,9 +42,20 @@ from radsynth.training.slices import (
 )
 
 
+HEAD_CHANNELS = 4
+"""Channels that a network reads with `head_channels`: the image, the depth below the skin, and the position y and x."""
+
+
 def read_by(network: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
-    """What `network` says of `image`, shown together with its depth channel if `head_channels`."""
-    return network(torch.cat([image, depth], 1) if head_channels else image)
+    """What `network` says of `image`, shown together with where each pixel lies if `head_channels`.
+
+    Aligned heads lie alike on the common grid, and a network of convolutions cannot see where on it a pixel is.
+    """
+    if not head_channels:
+        return network(image)
+    rows, columns = (torch.linspace(-1, 1, side, dtype=image.dtype, device=image.device) for side in image.shape[2:])
+    position = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(image), -1, -1, -1)
+    return network(torch.cat([image, depth, position], 1))
 
 
 def with_air(image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
@@ -162,7 +173,7 @@ def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> f
 
 def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
     """The four networks that the settings describe, freshly initialised."""
-    channels = 2 if settings.head_channels else 1
+    channels = HEAD_CHANNELS if settings.head_channels else 1
     return cyclegan_networks(
         channels,
         settings.width,
@@ -426,7 +437,7 @@ def describe(
     return {
         "name": "mri_to_ct",
         "network": {
-            "in_channels": 2 if settings.head_channels else 1,
+            "in_channels": HEAD_CHANNELS if settings.head_channels else 1,
             "width": settings.width,
             "blocks": settings.blocks,
             "discriminator_layers": settings.discriminator_layers,

@@ -126,6 +126,11 @@ def generate(
     return np.concatenate(drawn)
 
 
+def as_batch(pictures: np.ndarray) -> Tensor:
+    """Pictures (B, S, S) as a batch (B, 1, S, S) that networks read."""
+    return torch.from_numpy(pictures)[:, None]
+
+
 def train_conditioner(
     data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64
 ) -> tuple[TextConditioner, Outcome]:

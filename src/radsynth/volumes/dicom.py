@@ -154,7 +154,7 @@ def _slice(path: Path) -> _Slice:
         frames, samples = int(header.get("NumberOfFrames", 1) or 1), int(header.get("SamplesPerPixel", 1))
         bits = int(header.BitsAllocated)
         compressed = syntax.is_compressed
-        length = header.get_item("PixelData").length if not compressed else 0
+        length = header.get_item("PixelData", keep_deferred=True).length if not compressed else 0
         coded = _coded_shape(path, syntax) if compressed else (rows, columns)
         photometric = str(header.get("PhotometricInterpretation", ""))
         series, modality = str(header.get("SeriesInstanceUID", "")), str(header.get("Modality", ""))
