@@ -135,7 +135,7 @@ def build_phases(
                 losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
             if w_anatomy:
                 both = (x_depth > -1) & (y_depth > -1)
-                weight = w_anatomy * max(0.0, 1 - 2 * images_seen / settings.images_seen)
+                weight = w_anatomy * (1 - images_seen / settings.images_seen)
                 losses["anatomy"] = weight * (anatomy_loss(g_x, y, both) + anatomy_loss(f_y, x, both))
             if w_adversarial:
                 made["ct"] = torch.cat([g_x, x_depth], 1).detach()
