@@ -47,13 +47,17 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
     heads = own.head_channels
 
     def show(image: Tensor, depth: Tensor) -> Tensor:
-        return torch.cat([image, depth], 1) if heads else image
+        if not heads:
+            return image
+        rows = torch.linspace(-1, 1, image.shape[2], dtype=image.dtype)[:, None].expand_as(image)
+        columns = torch.linspace(-1, 1, image.shape[3], dtype=image.dtype)[None, :].expand_as(image)
+        return torch.cat([image, depth, rows, columns], 1)
 
     def go(generator: nn.Module, image: Tensor, depth: Tensor) -> Tensor:
         return with_air(generator(show(image, depth)), depth, heads)
 
     def step() -> None:
-        (x, dx), (y, dy) = batch
+        (x, dx), (y, dy) = batch.mr, batch.ct
         x, y = with_air(x, dx, heads), with_air(y, dy, heads)
         for judge in (d_ct, d_mr):
             judge.requires_grad_(False)
@@ -99,7 +103,7 @@ def radsynth_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, prec
 def largest_gradient_difference(own: TrainCyclegan, batch: Pair) -> float:
     """Relative to the largest gradient of each parameter, in float64, after one step at learning rate 0."""
     own = own.model_copy(update={"learning_rate": 0.0})
-    batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in batch))
+    batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in (batch.mr, batch.ct)), batch.images_seen)
     ours = build_networks(own, seed=0).double()
     textbook = textbook_networks(ours)
     radsynth_step(ours, batch, own, "32-true")()
@@ -118,7 +122,7 @@ def random_batch(batch_size: int, side: int) -> Pair:
     radius = torch.hypot(place[:, None], place[None, :])
     depth = torch.where(radius < 0.8, 0.8 - radius, -1.0).expand(batch_size, 1, side, side).contiguous()
     images = (torch.rand(batch_size, 1, side, side, generator=random) * 2 - 1 for _ in range(2))
-    return Pair(*(Slices(image, depth) for image in images))
+    return Pair(*(Slices(image, depth) for image in images), images_seen=0)
 
 
 def main() -> None:
@@ -129,7 +133,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    own = settings_module.load().train_cyclegan
+    own = settings_module.load().train_cyclegan.model_copy(update={"weight_anatomy": 0.0})  # the textbook has none
 
     difference = largest_gradient_difference(own, random_batch(own.batch_size, arguments.side // 2))
     print(f"largest relative difference of gradients in float64: {difference:.1e}")

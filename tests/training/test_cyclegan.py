@@ -61,6 +61,7 @@ def settings():
         weight_adversarial=1.0,
         weight_cycle=10.0,
         weight_identity=5.0,
+        weight_anatomy=2.0,
         checkpoint_images=4,
         validate_images=4,
         precision="32-true",
@@ -123,7 +124,11 @@ def textbook_gradients(networks, batch, settings):
     """Zhu et al. 2017 written down call by call, one picture of one kind at a time."""
 
     def show(image, depth):
-        return torch.cat([image, depth], 1) if settings.head_channels else image
+        if not settings.head_channels:
+            return image
+        rows = torch.linspace(-1, 1, image.shape[2], dtype=image.dtype)[:, None].expand_as(image)
+        columns = torch.linspace(-1, 1, image.shape[3], dtype=image.dtype)[None, :].expand_as(image)
+        return torch.cat([image, depth, rows, columns], 1)
 
     def go(generator, image, depth):
         return with_air(generator(show(image, depth)), depth, settings.head_channels)
@@ -136,8 +141,13 @@ def textbook_gradients(networks, batch, settings):
     adversarial = (d_ct(show(fake_y, dx)) - 1).square().mean() + (d_mr(show(fake_x, dy)) - 1).square().mean()
     cycle = (go(f, fake_y, dx) - x).abs().mean() + (go(g, fake_x, dy) - y).abs().mean()
     identity = (go(g, y, dy) - y).abs().mean() + (go(f, x, dx) - x).abs().mean()
+    both = (dx > -1) & (dy > -1)
+    anatomy = ((fake_y - y).abs() * both).mean() + ((fake_x - x).abs() * both).mean()
     total = (
-        settings.weight_adversarial * adversarial + settings.weight_cycle * cycle + settings.weight_identity * identity
+        settings.weight_adversarial * adversarial
+        + settings.weight_cycle * cycle
+        + settings.weight_identity * identity
+        + settings.weight_anatomy * (1 - batch.images_seen / settings.images_seen) * anatomy
     )
     total.backward()
     expected = {n: v for n, v in gradients(networks).items() if not n.startswith("discriminator")}
@@ -152,7 +162,8 @@ def textbook_gradients(networks, batch, settings):
 @pytest.mark.parametrize("head_channels", [True, False])
 def test_batched_calls_give_the_textbooks_gradients_in_float64(heads, settings, head_channels):
     settings = settings.model_copy(update={"head_channels": head_channels})
-    batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in batch_of(heads, settings)))
+    mr, ct, images_seen = batch_of(heads, settings, images_seen=2)
+    batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in (mr, ct)), images_seen)
     networks, phases = game(settings, double=True)
     expected = textbook_gradients(copy.deepcopy(networks), batch, settings)
     play(networks, phases, batch)

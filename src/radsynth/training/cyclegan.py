@@ -41,7 +41,6 @@ from radsynth.training.slices import (
     unit_to_hu,
 )
 
-
 HEAD_CHANNELS = 4
 """Channels that a network reads with `head_channels`: the image, the depth below the skin, and the position y and x."""
 
