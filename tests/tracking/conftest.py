@@ -18,6 +18,7 @@ from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.vgg import Vgg
 from radsynth.reports.encode import TextEncoder, load_encoder
 from radsynth.tracking.publish import publish
+from radsynth.training.cyclegan import HEAD_CHANNELS
 from radsynth.training.models import save_model
 from radsynth.training.report_gan import ReportGan
 from radsynth.vocabulary import FINDINGS
@@ -39,7 +40,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     torch.manual_seed(0)
     gan = ReportGan(size=32, width=4, noise_size=8, token_width=384).eval()
     classifier, vgg = FindingsClassifier(len(FINDINGS), width=2), Vgg(((2,), (4,)), classes=len(FINDINGS))
-    heads = cyclegan_networks(2, width=4, blocks=1, discriminator_layers=2, seed=0)
+    heads = cyclegan_networks(HEAD_CHANNELS, width=4, blocks=1, discriminator_layers=2, seed=0)
     common = {"seed": 7, "images_seen": 200}
     save_model(
         root / "models/report_gan",
@@ -59,7 +60,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
         heads.state_dict(),
         common
         | {
-            "network": {"in_channels": 2, "width": 4, "blocks": 1, "discriminator_layers": 2},
+            "network": {"in_channels": HEAD_CHANNELS, "width": 4, "blocks": 1, "discriminator_layers": 2},
             "hu_window": [-1024.0, 2000.0],
             "head_channels": True,
             "settings": {"learning_rate": 0.0004},
