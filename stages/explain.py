@@ -15,7 +15,7 @@ from radsynth.schemas import VOLUMES
 from radsynth.settings import load
 from radsynth.training.chest_data import load_chest
 from radsynth.training.cyclegan import load_mri_to_ct, slices_of, translate_volume
-from radsynth.training.device import pick_device
+from radsynth.training.device import cpu_device
 from radsynth.training.findings import load_findings
 from radsynth.training.report_gan import as_batch, generate, load_report_gan, other_reports
 from radsynth.training.slices import read_heads
@@ -54,7 +54,7 @@ def explain_chest(count: int, method: str, seed: int) -> dict[str, object]:
     text = data.text(rows)
     condition = gan.conditioner(*text)
     other = gan.conditioner(*data.text(other_reports(data, rows, seed)))
-    drawn = as_batch(generate(gan, *text, seed=seed, device=pick_device()))
+    drawn = as_batch(generate(gan, *text, seed=seed, device=cpu_device()))
     masks = lesion_masks(RAW, lesions["mask_row"].to_numpy(), data.size) if len(lesions) else None
     shown = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
     figures: dict[str, object] = {}
@@ -91,7 +91,7 @@ def explain_brain(count: int, method: str) -> None:
     places = np.linspace(0.35, 0.75, half)
     for kind, hu, inside in (("real", volume, depth), ("synthetic", translate_volume(model, mr, mr_depth), mr_depth)):
         chosen = (places * len(hu)).astype(int)
-        slices = slices_of(hu[chosen], inside[chosen], "CT", model, pick_device().device)
+        slices = slices_of(hu[chosen], inside[chosen], "CT", model, cpu_device().device)
         maps = realism_maps(model, slices, "CT", method)
         explanation_overlays(
             np.flip(slices.image[:, 0].numpy(), 1),

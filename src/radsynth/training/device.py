@@ -37,6 +37,11 @@ class Device:
             grad.copy_(part.view_as(grad))
 
 
+def cpu_device() -> Device:
+    """The CPU in float32, where finished models are loaded."""
+    return Device(torch.device("cpu"), "32-true")
+
+
 def pick_device(precision: str = "32-true") -> Device:
     """The GPU where there is one, else the CPU; joins its peers where torchrun started several.
 
