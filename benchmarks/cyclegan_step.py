@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from radsynth import settings as settings_module
 from radsynth.networks.resnet_generator import FewChannelConv2d
 from radsynth.settings import TrainCyclegan
-from radsynth.training.cyclegan import build_networks, build_optimizers, build_phases, with_air
+from radsynth.training.cyclegan import GEOMETRY, build_networks, build_optimizers, build_phases, with_air
 from radsynth.training.device import Device
 from radsynth.training.pool import ImagePool
 from radsynth.training.slices import Pair, Slices
@@ -46,12 +46,8 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
     pools = {"ct": ImagePool(own.pool_size, 0), "mr": ImagePool(own.pool_size, 1)}
     heads = own.head_channels
 
-    def show(image: Tensor, depth: Tensor) -> Tensor:
-        if not heads:
-            return image
-        rows = torch.linspace(-1, 1, image.shape[2], dtype=image.dtype)[:, None].expand_as(image)
-        columns = torch.linspace(-1, 1, image.shape[3], dtype=image.dtype)[None, :].expand_as(image)
-        return torch.cat([image, depth, rows, columns], 1)
+    def show(image: Tensor, place: Tensor) -> Tensor:
+        return torch.cat([image, place], 1) if heads else image
 
     def go(generator: nn.Module, image: Tensor, depth: Tensor) -> Tensor:
         return with_air(generator(show(image, depth)), depth, heads)
@@ -75,7 +71,7 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
             ("mr", d_mr, x, dx, fake_x, dy),
         ):
             judge.requires_grad_(True)
-            old, old_depth = pools[name].exchange(torch.cat([fake, fake_depth], 1).detach()).split(1, 1)
+            old, old_depth = pools[name].exchange(torch.cat([fake, fake_depth], 1).detach()).split([1, GEOMETRY], 1)
             loss = (judge(show(real, depth)) - 1).square().mean() + judge(show(old, old_depth)).square().mean()
             (0.5 * loss).backward()
         discriminators.step()
@@ -87,7 +83,7 @@ def radsynth_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, prec
     """The phases that `train_cyclegan` plays."""
     pools = {"ct": ImagePool(own.pool_size, 0), "mr": ImagePool(own.pool_size, 1)}
     optimizers = build_optimizers(networks, own)
-    phases = build_phases(networks, optimizers, pools, own, Device(torch.device("cpu"), precision))
+    phases = build_phases(networks, optimizers, pools, {}, own, Device(torch.device("cpu"), precision))
 
     def step() -> None:
         for phase in phases:
@@ -120,9 +116,11 @@ def random_batch(batch_size: int, side: int) -> Pair:
     random = torch.Generator().manual_seed(0)
     place = torch.linspace(-1, 1, side)
     radius = torch.hypot(place[:, None], place[None, :])
-    depth = torch.where(radius < 0.8, 0.8 - radius, -1.0).expand(batch_size, 1, side, side).contiguous()
+    depth = torch.where(radius < 0.8, 0.8 - radius, -1.0)
+    rows, columns = torch.meshgrid(place, place, indexing="ij")
+    geometry = torch.stack([depth, rows, columns, torch.zeros_like(rows)]).expand(batch_size, -1, -1, -1).contiguous()
     images = (torch.rand(batch_size, 1, side, side, generator=random) * 2 - 1 for _ in range(2))
-    return Pair(*(Slices(image, depth) for image in images), images_seen=0)
+    return Pair(*(Slices(image, geometry) for image in images), images_seen=0)
 
 
 def main() -> None:

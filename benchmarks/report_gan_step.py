@@ -57,9 +57,9 @@ def textbook_discriminator_move(gan: ReportGan, encoder: PosteriorEncoder, b: Re
 def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder, Vgg]:
     """The quickstart's networks, freshly drawn."""
     torch.manual_seed(0)
-    gan = ReportGan(size, s.width, s.noise_size, token_width)
+    gan = ReportGan(size, s.width, s.subpixel, s.noise_size, token_width)
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.noise_size)
+    encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size)
     return gan, encoder, Vgg(((12,), (24,), (48, 48), (96, 96))).requires_grad_(False)
 
 

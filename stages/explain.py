@@ -89,9 +89,10 @@ def explain_brain(count: int, method: str) -> None:
     mr, mr_depth = heads["MR"].volume(0)
     half = max(count // 4, 1)
     places = np.linspace(0.35, 0.75, half)
-    for kind, hu, inside in (("real", volume, depth), ("synthetic", translate_volume(model, mr, mr_depth), mr_depth)):
+    cases = (("real", volume, depth, "CT"), ("synthetic", translate_volume(model, mr, mr_depth), mr_depth, "MR"))
+    for kind, hu, inside, depth_of in cases:
         chosen = (places * len(hu)).astype(int)
-        slices = slices_of(hu[chosen], inside[chosen], "CT", model, cpu_device().device)
+        slices = slices_of(hu[chosen], inside[chosen], chosen, "CT", model, cpu_device().device, depth_of)
         maps = realism_maps(model, slices, "CT", method)
         explanation_overlays(
             np.flip(slices.image[:, 0].numpy(), 1),

@@ -126,3 +126,11 @@ def test_the_help_takes_little_more_than_starting_python():
     help_text = ["-c", "from radsynth.cli import main; main(['--help'])"]
     ratio = min(seconds(*help_text) for _ in range(3)) / min(seconds("-c", "pass") for _ in range(3))
     assert ratio < 10
+
+
+def test_the_openi_archives_are_downloaded_where_the_user_says(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("radsynth.sources.download.openi_download", asked.append)
+    result = CliRunner().invoke(cli, ["download-openi", str(tmp_path / "openi")])
+    assert result.exit_code == 0
+    assert asked == [str(tmp_path / "openi")]

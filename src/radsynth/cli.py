@@ -85,6 +85,19 @@ def configure(overrides: tuple[str, ...], conf: str, params: str) -> None:
     click.echo(f"{params}: {count} setting{'' if count == 1 else 's'} changed" if count else f"{params}: no change")
 
 
+@cli.command("download-openi", epilog=examples("radsynth download-openi data/incoming/openi"))
+@click.argument("folder", type=click.Path(file_okay=False))
+def download_openi(folder: str) -> None:
+    """Download the two archives of the Open-i chest X-rays into FOLDER.
+
+    1 MB of reports and 14 GB of images, from the NLM. What is there already stays; broken off and started again, it
+    goes on where it was. Size and SHA-256 of each are printed.
+    """
+    from radsynth.sources.download import openi_download
+
+    openi_download(folder)
+
+
 @cli.command("accept-data", epilog=examples("dvc repro validate_chest && radsynth accept-data"))
 def accept_data() -> None:
     """Make the validated data the reference for drift.

@@ -122,6 +122,8 @@ class TrainReportGan(Section):
     reconstruction_images: int
     batch_size: Positive
     width: Positive
+    subpixel: Literal[1, 2, 4]
+    """Side of the square of pixels that each place of the finest feature maps gives."""
     noise_size: Positive
     learning_rate: float
     ema_half_life_images: Positive
@@ -129,6 +131,10 @@ class TrainReportGan(Section):
     weight_l1: Weight
     weight_l2: Weight
     weight_perceptual: Weight
+    low_pass_pixels: Positive
+    """L1 and L2 compare means over squares of so many pixels: the layout, not the texture. 1 compares every pixel."""
+    perceptual_crop: Annotated[int, Field(ge=0)]
+    """Side of the random square that the perceptual loss sees, pixels; 0 is the whole picture."""
     weight_mismatch: Weight
     weight_kl: Weight
     r1_gamma: Weight
@@ -146,7 +152,7 @@ class TrainCyclegan(Section):
     hu_window: tuple[float, float]
     """HU range that the network's -1..1 stands for."""
     head_channels: bool
-    """Feed the head mask and the distance to the skin beside the image."""
+    """Feed the distance to the skin and the place on the common grid beside the image; outside the head is air."""
     discriminator_layers: Positive
     """Convolutions of stride 2: 2 judges patches of 34x34 pixels, 3 of 70x70."""
     discriminator_norm: bool
@@ -162,7 +168,10 @@ class TrainCyclegan(Section):
     weight_cycle: Weight
     weight_identity: Weight
     weight_anatomy: Weight
-    """Of the difference to other people's slices at the same height; falls to 0 in the first half of training."""
+    """Of the difference to the atlas; falls in a straight line to `anatomy_floor` of it."""
+    anatomy_floor: Fraction
+    atlas_slices: Positive
+    """Slices of each modality that the atlases learn from."""
     checkpoint_images: Positive
     validate_images: Positive
     precision: Literal["32-true", "bf16-mixed"]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from radsynth.evaluation.mri_to_ct import evaluate_mri_to_ct, examples, middle_slices
+from radsynth.evaluation.mri_to_ct import evaluate_mri_to_ct, examples, expected_ct, middle_slices
+from radsynth.networks.atlas import Atlas
 from radsynth.training.cyclegan import MriToCt
 from radsynth.training.slices import Heads
 
@@ -25,7 +26,7 @@ class Copy(nn.Module):
 
 @pytest.fixture
 def model():
-    return MriToCt(nn.ModuleDict({"mr_to_ct": Copy(), "ct_to_mr": Copy()}), WINDOW, True)
+    return MriToCt(nn.ModuleDict({"mr_to_ct": Copy(), "ct_to_mr": Copy()}), WINDOW, True, nn.ModuleDict())
 
 
 def make_heads(modality, subjects, error=0.0):
@@ -55,6 +56,16 @@ def test_every_figure_says_what_it_is(model):
         assert (detail["n"], detail["split"], detail["seeds"]) == (2, "test", [3])
         assert detail["definition"]
     json.dumps(metrics, allow_nan=False)
+
+
+def test_the_atlas_is_a_baseline_where_there_is_one(model):
+    mr, ct = make_heads("MR", ["p", "q"]), make_heads("CT", ["p", "q"])
+    assert "mae_hu_atlas" not in evaluate_mri_to_ct(model, mr, ct, ct, repetitions=10, seed=0)
+    model.atlases["ct"] = Atlas((8, 12, 12))
+    metrics = evaluate_mri_to_ct(model, mr, ct, ct, repetitions=10, seed=0)
+    inside = ct.depth_mm[0] > 0
+    wrong = [np.abs(expected_ct(model, mr.of(s)[1]) - ct.of(s)[0])[inside].mean() for s in ("p", "q")]
+    assert metrics["mae_hu_atlas"] == pytest.approx(np.mean(wrong), rel=1e-4)
 
 
 def test_a_subject_is_compared_with_his_own_ct(model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from radsynth.networks.classifier import FindingsClassifier
+from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
 from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
@@ -17,9 +17,9 @@ def report() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 7, 12), torch.tensor([[True] * 7, [True] * 3 + [False] * 4])
 
 
-@pytest.mark.parametrize("size", [32, 64])
-def test_generator_draws_pictures_between_minus_one_and_one(size: int, report: tuple) -> None:
-    generator = ReportGenerator(size, width=4, noise_size=8, condition_width=16, token_width=12)
+@pytest.mark.parametrize(("size", "subpixel"), [(32, 1), (32, 2), (64, 4)])
+def test_generator_draws_pictures_between_minus_one_and_one(size: int, subpixel: int, report: tuple) -> None:
+    generator = ReportGenerator(size, width=4, subpixel=subpixel, noise_size=8, condition_width=16, token_width=12)
     pictures = generator(torch.randn(2, 8), torch.randn(2, 16), *report)
     assert pictures.shape == (2, 1, size, size)
     assert pictures.dtype == torch.float32
@@ -27,7 +27,7 @@ def test_generator_draws_pictures_between_minus_one_and_one(size: int, report: t
 
 
 def test_noise_and_report_both_change_the_picture(report: tuple) -> None:
-    generator = ReportGenerator(32, width=4, noise_size=8, condition_width=16, token_width=12)
+    generator = ReportGenerator(32, width=4, subpixel=2, noise_size=8, condition_width=16, token_width=12)
     noise, condition = torch.randn(2, 8), torch.randn(2, 16)
 
     def draw(n: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ def test_fresh_attention_changes_nothing(report: tuple) -> None:
 
 
 def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> None:
-    judge = ReportDiscriminator(64, width=4, condition_width=16)
+    judge = ReportDiscriminator(64, width=4, subpixel=2, condition_width=16)
     pictures, conditions = torch.randn(3, 1, 64, 64), torch.randn(3, 16)
     logits = judge(pictures, conditions)
     assert logits.shape == (3,)
@@ -69,7 +69,7 @@ def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> N
 
 
 def test_posterior_has_a_bounded_variance() -> None:
-    mean, log_variance = PosteriorEncoder(64, 4, 8)(100 * torch.randn(3, 1, 64, 64))
+    mean, log_variance = PosteriorEncoder(64, 4, 2, 8)(100 * torch.randn(3, 1, 64, 64))
     assert mean.shape == log_variance.shape == (3, 8)
     assert log_variance.max() <= 2
     assert log_variance.min() >= -8
@@ -81,3 +81,12 @@ def test_vgg_features_halve_in_size_and_the_classifier_says_a_logit_a_finding() 
     assert [tuple(f.shape) for f in vgg.features(pictures)] == [(2, 4, 32, 32), (2, 8, 16, 16), (2, 16, 8, 8)]
     assert vgg(pictures).shape == (2, 5)
     assert FindingsClassifier(15, 8)(torch.randn(2, 1, 64, 64)).shape == (2, 15)
+
+
+def test_log_mean_exp_lies_between_the_mean_and_the_maximum() -> None:
+    maps = torch.randn(2, 3, 4, 4)
+    pooled = log_mean_exp(maps, 4.0)
+    assert (pooled > maps.mean((2, 3))).all()
+    assert (pooled < maps.amax((2, 3))).all()
+    assert torch.allclose(log_mean_exp(maps, 1e-3), maps.mean((2, 3)), atol=1e-2)
+    assert torch.allclose(log_mean_exp(maps, 1e3), maps.amax((2, 3)), atol=1e-2)

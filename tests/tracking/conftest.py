@@ -11,14 +11,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch import nn
 
 from radsynth.files import write_json
+from radsynth.networks.atlas import Atlas
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.vgg import Vgg
 from radsynth.reports.encode import TextEncoder, load_encoder
 from radsynth.tracking.publish import publish
-from radsynth.training.cyclegan import HEAD_CHANNELS
+from radsynth.training.cyclegan import GEOMETRY
 from radsynth.training.models import save_model
 from radsynth.training.report_gan import ReportGan
 from radsynth.vocabulary import FINDINGS
@@ -38,9 +40,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     """A checkout after all trainings and evaluations, before anything was published."""
     root = tmp_path_factory.mktemp("outputs")
     torch.manual_seed(0)
-    gan = ReportGan(size=32, width=4, noise_size=8, token_width=384).eval()
+    gan = ReportGan(size=32, width=4, subpixel=2, noise_size=8, token_width=384).eval()
     classifier, vgg = FindingsClassifier(len(FINDINGS), width=2), Vgg(((2,), (4,)), classes=len(FINDINGS))
-    heads = cyclegan_networks(HEAD_CHANNELS, width=4, blocks=1, discriminator_layers=2, seed=0)
+    heads = cyclegan_networks(1 + GEOMETRY, width=4, blocks=1, discriminator_layers=2, seed=0)
+    atlases = nn.ModuleDict({"ct": Atlas((20, 28, 24)), "mr": Atlas((20, 28, 24))})
     common = {"seed": 7, "images_seen": 200}
     save_model(
         root / "models/report_gan",
@@ -57,12 +60,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     )
     save_model(
         root / "models/mri_to_ct",
-        heads.state_dict(),
+        nn.ModuleDict({**heads, "atlases": atlases}).state_dict(),
         common
         | {
-            "network": {"in_channels": HEAD_CHANNELS, "width": 4, "blocks": 1, "discriminator_layers": 2},
+            "network": {"in_channels": 1 + GEOMETRY, "width": 4, "blocks": 1, "discriminator_layers": 2},
             "hu_window": [-1024.0, 2000.0],
             "head_channels": True,
+            "atlases": {"ct": [20, 28, 24], "mr": [20, 28, 24]},
             "settings": {"learning_rate": 0.0004},
             "fingerprint": "2222222222222222",
         },

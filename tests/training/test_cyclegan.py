@@ -7,6 +7,8 @@ import torch
 
 from radsynth import settings as settings_module
 from radsynth.errors import RadsynthError
+from radsynth.networks.atlas import Atlas
+from radsynth.training.atlas import train_atlases
 from radsynth.training.cyclegan import (
     MriToCt,
     build_networks,
@@ -30,6 +32,7 @@ from radsynth.training.slices import (
     Pair,
     Slices,
     depth_channel,
+    geometry_channels,
     head_in_both,
     hu_to_unit,
     matched_pairs,
@@ -62,6 +65,8 @@ def settings():
         weight_cycle=10.0,
         weight_identity=5.0,
         weight_anatomy=2.0,
+        anatomy_floor=0.25,
+        atlas_slices=16,
         checkpoint_images=4,
         validate_images=4,
         precision="32-true",
@@ -92,10 +97,21 @@ def heads():
     }
 
 
+def fresh_atlases(shape=(6, 16, 16)):
+    torch.manual_seed(3)
+    return torch.nn.ModuleDict({name: Atlas(shape).requires_grad_(False) for name in ("ct", "mr")})
+
+
+def fresh_model(settings):
+    return MriToCt(build_networks(settings, 0), WINDOW, True, fresh_atlases())
+
+
+def pairs(mr, ct, reach, batch_size, seed):
+    return matched_pairs(mr, ct, WINDOW, reach, batch_size, seed, fresh_atlases())
+
+
 def batch_of(heads, settings, images_seen=0):
-    return matched_pairs(
-        heads["train_mr"], heads["train_ct"], WINDOW, settings.slice_reach, settings.batch_size, seed=0
-    )(images_seen)
+    return pairs(heads["train_mr"], heads["train_ct"], settings.slice_reach, settings.batch_size, 0)(images_seen)
 
 
 def game(settings, double=False):
@@ -123,31 +139,28 @@ def gradients(networks):
 def textbook_gradients(networks, batch, settings):
     """Zhu et al. 2017 written down call by call, one picture of one kind at a time."""
 
-    def show(image, depth):
-        if not settings.head_channels:
-            return image
-        rows = torch.linspace(-1, 1, image.shape[2], dtype=image.dtype)[:, None].expand_as(image)
-        columns = torch.linspace(-1, 1, image.shape[3], dtype=image.dtype)[None, :].expand_as(image)
-        return torch.cat([image, depth, rows, columns], 1)
+    def show(image, place):
+        return torch.cat([image, place], 1) if settings.head_channels else image
 
-    def go(generator, image, depth):
-        return with_air(generator(show(image, depth)), depth, settings.head_channels)
+    def go(generator, image, place):
+        return with_air(generator(show(image, place)), place, settings.head_channels)
 
     g, f, d_ct, d_mr = (networks[n] for n in ("mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"))
-    x, dx = with_air(*batch.mr, settings.head_channels), batch.mr.depth
-    y, dy = with_air(*batch.ct, settings.head_channels), batch.ct.depth
+    x, dx = with_air(*batch.mr, settings.head_channels), batch.mr.geometry
+    y, dy = with_air(*batch.ct, settings.head_channels), batch.ct.geometry
     networks.requires_grad_(True).zero_grad()
     fake_y, fake_x = go(g, x, dx), go(f, y, dy)
     adversarial = (d_ct(show(fake_y, dx)) - 1).square().mean() + (d_mr(show(fake_x, dy)) - 1).square().mean()
     cycle = (go(f, fake_y, dx) - x).abs().mean() + (go(g, fake_x, dy) - y).abs().mean()
     identity = (go(g, y, dy) - y).abs().mean() + (go(f, x, dx) - x).abs().mean()
-    both = (dx > -1) & (dy > -1)
-    anatomy = ((fake_y - y).abs() * both).mean() + ((fake_x - x).abs() * both).mean()
+    anatomy = ((fake_y - dx[:, 1:2]).abs() * (dx[:, :1] > -1)).mean()
+    anatomy = anatomy + ((fake_x - dy[:, 2:3]).abs() * (dy[:, :1] > -1)).mean()
+    fallen = 1 - 0.75 * batch.images_seen / settings.images_seen
     total = (
         settings.weight_adversarial * adversarial
         + settings.weight_cycle * cycle
         + settings.weight_identity * identity
-        + settings.weight_anatomy * (1 - batch.images_seen / settings.images_seen) * anatomy
+        + settings.weight_anatomy * fallen * anatomy
     )
     total.backward()
     expected = {n: v for n, v in gradients(networks).items() if not n.startswith("discriminator")}
@@ -242,13 +255,50 @@ def test_depth_is_minus_one_outside_the_head_and_rises_inward():
     assert 0 < channel[1] < channel[-1] < 1
 
 
+def test_geometry_holds_the_depth_and_what_both_atlases_expect():
+    depth = make_heads("MR", ["a"]).depth_mm[0]
+    atlases = fresh_atlases()
+    for atlas in atlases.values():
+        atlas.statistics[-1] = 5
+    geometry = geometry_channels(depth, np.arange(6), "MR", atlases)
+    assert geometry.shape == (6, 3, 16, 16)
+    assert geometry.dtype == torch.float32
+    assert np.array_equal(geometry[:, 0].numpy(), depth_channel(depth))
+    assert (geometry[:, 1:].movedim(1, -1)[torch.from_numpy(depth == 0)] == -1).all()
+    as_ct = geometry_channels(depth, np.arange(6), "CT", atlases)
+    assert not torch.equal(geometry[:, 1], as_ct[:, 1]), "the CT atlas moves the depth of an MR"
+    assert (geometry_channels(depth, np.arange(6), "MR", torch.nn.ModuleDict())[:, 1:] == 0).all()
+
+
+def test_the_atlas_learns_what_is_usual_at_a_depth_and_a_place():
+    subjects = list("abcdefgh")
+    ct, mr = make_heads("CT", subjects), make_heads("MR", subjects)
+    depth = ct.depth_mm.astype(np.float32)
+    ct.images[:] = np.where(depth > 9, 800, 0)
+    ct.images[:, :, :8] += 100
+    ct.images[0][depth[0] > 0] += 700
+    atlas = train_atlases(mr, ct, WINDOW, 1600, 0, CPU)["ct"]
+    hu = unit_to_hu(atlas(torch.from_numpy(depth[1]), torch.arange(6), True)[:, 0].numpy(), WINDOW)
+    assert (hu[depth[1] == 0] == -1024).all()
+    wrong = np.abs(hu - ct.images[1])[depth[1] > 0]
+    assert np.median(wrong) < 40
+    assert atlas.statistics.dtype == torch.float16
+    assert not any(p.requires_grad for p in atlas.parameters())
+
+
+def test_an_atlas_of_too_few_heads_is_not_made(capsys):
+    atlases = train_atlases(make_heads("MR", list("abcd")), make_heads("CT", ["c"]), WINDOW, 8, 0, CPU)
+    assert list(atlases) == ["mr"]
+    assert "no CT atlas: 1 heads, 4 are needed" in capsys.readouterr().err
+
+
 def test_batches_are_position_matched_and_of_different_people(settings):
     mr, ct = make_heads("MR", ["a", "b", "c"]), make_heads("CT", ["c", "d"])
     for heads, spot in ((mr, 0.01), (ct, 20)):
         for place in range(len(heads.rows)):
             for z in range(6):
                 heads.images[place, z] = (z + 10 * place) * spot
-    batch_at = matched_pairs(mr, ct, WINDOW, 1, 5, seed=4)
+    batch_at = pairs(mr, ct, 1, 5, seed=4)
     seen = []
     for images_seen in range(0, 15, 5):
         batch = batch_at(images_seen)
@@ -271,9 +321,9 @@ def test_image_and_depth_are_mirrored_together(settings):
     mr, ct = make_heads("MR", ["a"]), make_heads("CT", ["b"])
     mr.images[:] = np.linspace(0, 1, 16)
     mr.depth_mm[:, 1:] = np.linspace(1, 40, 16)
-    slices = [matched_pairs(mr, ct, WINDOW, 1, 1, seed=0)(i).mr for i in range(12)]
+    slices = [pairs(mr, ct, 1, 1, seed=0)(i).mr for i in range(12)]
     rising = [bool(s.image[0, 0, 0, -1] > s.image[0, 0, 0, 0]) for s in slices]
-    assert rising == [bool(s.depth[0, 0, 0, -1] > s.depth[0, 0, 0, 0]) for s in slices]
+    assert rising == [bool(s.geometry[0, 0, 0, -1] > s.geometry[0, 0, 0, 0]) for s in slices]
     assert any(rising)
     assert not all(rising)
 
@@ -282,7 +332,7 @@ def test_the_nearest_height_serves_where_none_is_within_reach(settings):
     mr, ct = make_heads("MR", ["a"]), make_heads("CT", ["b"])
     ct.depth_mm[:, :5] = 0
     ct.images[:, 5] = 777
-    batch = matched_pairs(mr, ct, WINDOW, 0, 5, seed=0)(0)
+    batch = pairs(mr, ct, 0, 5, seed=0)(0)
     assert unit_to_hu(batch.ct.image.numpy(), WINDOW) == pytest.approx(np.full((5, 1, 16, 16), 777), abs=0.1)
 
 
@@ -292,7 +342,7 @@ def test_slices_without_a_head_are_not_trained_on():
     empty = make_heads("MR", ["a"])
     empty.depth_mm[:] = 0
     with pytest.raises(RadsynthError, match="no MR slice"):
-        matched_pairs(empty, make_heads("CT", ["b"]), WINDOW, 1, 2, seed=0)
+        pairs(empty, make_heads("CT", ["b"]), 1, 2, seed=0)
 
 
 def test_heads_are_read_by_modality_and_split(tmp_path):
@@ -316,7 +366,7 @@ def test_heads_are_read_by_modality_and_split(tmp_path):
 
 
 def test_a_volume_is_translated_to_hu_with_air_around_the_head(heads, settings):
-    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    model = fresh_model(settings)
     mr, depth = heads["train_mr"].of("a")
     made = translate_volume(model, mr, depth)
     assert made.shape == mr.shape
@@ -329,7 +379,7 @@ def test_a_volume_is_translated_to_hu_with_air_around_the_head(heads, settings):
 
 
 def test_the_way_back_gives_an_mr_between_zero_and_one(heads, settings):
-    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    model = fresh_model(settings)
     made = translate_volume(model, *heads["train_ct"].of("c"), direction="ct_to_mr")
     assert made.min() >= 0
     assert made.max() <= 1
@@ -337,7 +387,7 @@ def test_the_way_back_gives_an_mr_between_zero_and_one(heads, settings):
 
 
 def test_the_error_on_pairs_is_inside_the_head_alone(heads, settings):
-    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    model = fresh_model(settings)
     mr, ct = heads["validation_mr"], heads["validation_ct"]
     before = paired_error(model, mr, ct)
     ct.images[ct.depth_mm == 0] = 2900
@@ -363,7 +413,7 @@ def test_validation_chooses_by_pairs_where_there_are_any(heads, settings):
 
 
 def test_without_pairs_a_proxy_chooses_and_says_so(heads, settings):
-    model = MriToCt(build_networks(settings, 0), WINDOW, True)
+    model = fresh_model(settings)
     none = Heads("CT", heads["train_ct"].images, heads["train_ct"].depth_mm, (), ())
     chosen = choose_by(heads["validation_mr"], none, heads["train_mr"], heads["train_ct"], autocast=False)
     assert chosen.score == "validation_proxy_hu"

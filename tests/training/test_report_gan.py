@@ -21,6 +21,7 @@ from radsynth.training.report_gan import (
     load_report_gan,
     other_reports,
     report_batches,
+    same_crop,
     train_conditioner,
     train_report_gan,
 )
@@ -32,6 +33,7 @@ SETTINGS = TrainReportGan(
     reconstruction_images=0,
     batch_size=4,
     width=4,
+    subpixel=2,
     noise_size=8,
     learning_rate=1e-3,
     ema_half_life_images=16,
@@ -39,6 +41,8 @@ SETTINGS = TrainReportGan(
     weight_l1=10.0,
     weight_l2=1.0,
     weight_perceptual=1.0,
+    low_pass_pixels=2,
+    perceptual_crop=16,
     weight_mismatch=0.5,
     weight_kl=0.01,
     r1_gamma=1.0,
@@ -53,9 +57,9 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     """A fresh game, its first batch, and what each move reports."""
     torch.manual_seed(0)
     settings = SETTINGS.model_copy(update=changes)
-    gan = ReportGan(32, 4, 8, 12)
+    gan = ReportGan(32, 4, 2, 8, 12)
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(32, 4, 8)
+    encoder = PosteriorEncoder(32, 4, 2, 8)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
     phases, _ = build_phases(gan, encoder, vgg, settings, pick_device())
     return gan, encoder, phases, report_batches(chest_set, 4, 0)(0)
@@ -66,7 +70,10 @@ def has_gradient(module: torch.nn.Module) -> bool:
 
 
 def test_the_discriminator_move_teaches_the_discriminator_alone(chest_set: ChestSet) -> None:
-    gan, encoder, (discriminator_phase, _), batch = game(chest_set)
+    gan, encoder, (generator_phase, discriminator_phase), batch = game(chest_set)
+    generator_phase.accumulate(batch)
+    for module in (gan.generator, gan.discriminator, encoder):
+        module.zero_grad()
     discriminator_phase.accumulate(batch)
     assert has_gradient(gan.discriminator)
     assert not has_gradient(gan.generator)
@@ -74,7 +81,7 @@ def test_the_discriminator_move_teaches_the_discriminator_alone(chest_set: Chest
 
 
 def test_the_generator_move_teaches_generator_and_encoder(chest_set: ChestSet) -> None:
-    gan, encoder, (_, generator_phase), batch = game(chest_set)
+    gan, encoder, (generator_phase, _), batch = game(chest_set)
     gan.discriminator.requires_grad_(False)
     generator_phase.accumulate(batch)
     assert has_gradient(gan.generator)
@@ -92,10 +99,30 @@ def test_the_generator_move_teaches_generator_and_encoder(chest_set: ChestSet) -
     ],
 )
 def test_a_weight_of_zero_removes_its_term(chest_set: ChestSet, weight: str, loss: str) -> None:
-    *_, (_, generator_phase), batch = game(chest_set)
+    *_, (generator_phase, _), batch = game(chest_set)
     assert loss in generator_phase.accumulate(batch)
-    *_, (_, generator_phase), batch = game(chest_set, **{weight: 0.0})
+    *_, (generator_phase, _), batch = game(chest_set, **{weight: 0.0})
     assert loss not in generator_phase.accumulate(batch)
+
+
+def test_the_discriminator_learns_from_the_very_pictures_that_were_drawn(chest_set: ChestSet) -> None:
+    gan, _, (generator_phase, discriminator_phase), batch = game(chest_set)
+    seen = []
+    hook = gan.discriminator.trunk.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    generator_phase.accumulate(batch)
+    drawn = seen[-1]
+    discriminator_phase.accumulate(batch)
+    hook.remove()
+    assert any(x.shape[0] == 8 and torch.equal(x[4:], drawn) for x in seen)
+
+
+def test_the_perceptual_loss_sees_the_same_square_of_both() -> None:
+    picture = torch.arange(64.0).view(1, 1, 8, 8)
+    one, other = same_crop(picture, picture + 100, 3)
+    assert one.shape == (1, 1, 3, 3)
+    assert torch.equal(one + 100, other)
+    assert same_crop(picture, picture, 0)[0] is picture
+    assert same_crop(picture, picture, 8)[0] is picture
 
 
 def test_a_mismatched_report_names_another_finding_or_side(chest_set: ChestSet) -> None:
@@ -113,7 +140,7 @@ def test_the_conditioner_learns_to_tell_the_sides_apart(chest_set: ChestSet) -> 
 
 def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_list(chest_set: ChestSet) -> None:
     torch.manual_seed(0)
-    gan, text = ReportGan(32, 4, 8, 12).eval(), chest_set.text(np.arange(6))
+    gan, text = ReportGan(32, 4, 2, 8, 12).eval(), chest_set.text(np.arange(6))
     drawn = generate(gan, *text, seed=5, device=pick_device())
     assert drawn.shape == (6, 32, 32)
     assert np.array_equal(drawn, generate(gan, *text, seed=5, device=pick_device()))

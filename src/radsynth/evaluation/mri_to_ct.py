@@ -11,11 +11,12 @@ from radsynth.evaluation.baselines_ct import hu_quantiles, match_histogram, mean
 from radsynth.evaluation.ct_fidelity import DEFINITIONS, ct_fidelity
 from radsynth.evaluation.intervals import bootstrap_interval
 from radsynth.training.cyclegan import MriToCt, translate_volume, unpaired_proxy
-from radsynth.training.slices import Heads, head_in_both, paired_subjects
+from radsynth.training.slices import Heads, geometry_channels, head_in_both, paired_subjects, unit_to_hu
 
 BASELINES = {
     "mean_ct": "voxel-wise mean of the training CTs on the common grid",
     "median_ct": "voxel-wise median of the training CTs on the common grid",
+    "atlas": "what the model's CT atlas expects of the MR's head mask, the MR's grey values unseen",
     "histogram_matching": "MR given the histogram of the training CTs inside the head",
 }
 
@@ -33,12 +34,20 @@ def synthesizers(model: MriToCt, train_ct: Heads) -> dict[str, Callable[[np.ndar
     volumes = [train_ct.volume(place) for place in range(len(train_ct.rows))]
     cts, masks = [ct for ct, _ in volumes], [depth > 0 for _, depth in volumes]
     mean, median, quantiles = mean_ct(cts), median_ct(cts), hu_quantiles(cts, masks)
-    return {
+    ways = {
         "": lambda mr, depth: translate_volume(model, mr, depth),
         "mean_ct": lambda mr, depth: mean,
         "median_ct": lambda mr, depth: median,
+        "atlas": lambda mr, depth: expected_ct(model, depth),
         "histogram_matching": lambda mr, depth: match_histogram(mr, depth > 0, quantiles),
     }
+    return ways if "ct" in model.atlases else {name: way for name, way in ways.items() if name != "atlas"}
+
+
+def expected_ct(model: MriToCt, depth_mm: np.ndarray) -> np.ndarray:
+    """What the model's CT atlas expects of an MR head with this depth (Z, Y, X): float32 HU, air outside the head."""
+    channels = geometry_channels(depth_mm, np.arange(len(depth_mm)), "MR", model.atlases)
+    return unit_to_hu(channels[:, 1].numpy(), model.hu_window)
 
 
 def evaluate_mri_to_ct(
@@ -82,7 +91,7 @@ def evaluate_mri_to_ct(
             "seeds": [seed],
             "definition": f"{BASELINES[baseline]}: {definition}; {MASK}" if baseline else f"{definition}; {MASK}",
         }
-    shown = [*DEFINITIONS, *(_name("mae_hu", baseline) for baseline in BASELINES)]
+    shown = [*DEFINITIONS, *(_name("mae_hu", baseline) for baseline in ways if baseline)]
     return {**{name: details[name]["value"] for name in shown}, "details": details, "subjects": rows}
 
 
@@ -104,7 +113,7 @@ def middle_slices(model: MriToCt, mr: Heads, ct: Heads, most: int = 3) -> tuple[
         image, depth = mr.of(subject)
         z = int(np.median(np.nonzero((depth > 0).any(axis=(1, 2)))[0]))
         cut = slice(z, z + 1)
-        hu = [translate_volume(model, image[cut], depth[cut])[0]]
+        hu = [translate_volume(model, image[cut], depth[cut], places=np.array([z]))[0]]
         if subject in ct.subjects:
             hu.append(ct.of(subject)[0][z])
         row = [image[z] * 2 - 1, *(np.clip((v - 400.0) / 800, -1, 1) for v in hu)]

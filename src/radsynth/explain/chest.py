@@ -39,7 +39,7 @@ def finding_maps(judge: FindingsClassifier, pictures: Tensor, findings: list[str
     maps = []
     for picture, finding in zip(pictures, findings, strict=True):
         k = FINDINGS.index(finding)
-        maps.append(activation_map(judge, judge.blocks[-2], picture[None], lambda row, k=k: row[k], method)[0])
+        maps.append(activation_map(judge, judge.shown, picture[None], lambda row, k=k: row[k], method)[0])
     return enlarged(np.stack(maps), size)
 
 

@@ -32,18 +32,15 @@ def identity_loss(same: Tensor, real: Tensor) -> Tensor:
     return _l1(same, real)
 
 
-def anatomy_loss(made: Tensor, other: Tensor, shared: Tensor) -> Tensor:
-    """E[|G(x) - y|] over the shared pixels, y another person's aligned image of the target modality.
-
-    Its minimum is the median of the target modality given what G sees: a tissue where it usually is. It cannot say
-    more than that of one person, so it belongs to the start of training alone.
+def anatomy_loss(made: Tensor, expected: Tensor, inside: Tensor) -> Tensor:
+    """E[|G(x) - A|] over the head, A what an atlas expects at each place of it.
 
     Parameters
     ----------
-    made, other
-        (B, 1, H, W), the second of other people at the same place of the body.
-    shared
-        bool (B, 1, H, W): pixels inside both heads; the sum over them is divided by all pixels.
+    made, expected
+        (B, 1, H, W).
+    inside
+        bool (B, 1, H, W): the head; the sum over it is divided by all pixels.
     """
     zero = torch.zeros((), dtype=made.dtype, device=made.device)
-    return _l1(torch.where(shared, made, zero), torch.where(shared, other.to(made.dtype), zero))
+    return _l1(torch.where(inside, made, zero), torch.where(inside, expected.to(made.dtype), zero))

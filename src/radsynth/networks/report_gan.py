@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from radsynth.networks.text import CrossAttention
 
 
-def channels_at(resolution: int, width: int) -> int:
-    """Channels of the feature maps at `resolution`: 8 `width` up to 16 px, halving from there, at least width / 2."""
-    return max(min(8 * width, 8 * width * 16 // resolution), width // 2, 8)
+def channels_at(resolution: int, finest: int, width: int) -> int:
+    """Channels of the maps at `resolution`: `width` at `finest`, doubled by every halving, at most 8 `width`."""
+    return width * min(finest // resolution, 8)
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, gain: float = math.sqrt(2)) -> nn.Conv2d:
@@ -37,50 +37,53 @@ def _pixel_norm(x: Tensor) -> Tensor:
 
 
 class _Modulation(nn.Module):
-    """Scale and shift of every channel by the style, after pixel norm where `norm`."""
+    """Pixel norm, then scale and shift of every channel by the style."""
 
-    def __init__(self, style: int, channels: int, norm: bool) -> None:
+    def __init__(self, style: int, channels: int) -> None:
         super().__init__()
-        self.norm = norm
         self.affine = nn.Linear(style, 2 * channels)
         nn.init.normal_(self.affine.weight, std=0.5 / math.sqrt(style))
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, 1)
-        return torch.addcmul(shift, _pixel_norm(x) if self.norm else x, 1 + scale)
+        return torch.addcmul(shift, _pixel_norm(x), 1 + scale)
 
 
 class _UpBlock(nn.Module):
-    """Residual block that doubles the resolution: bilinear upsampling, then convolutions; fresh noise for texture."""
+    """Residual block that doubles the resolution, one convolution before and one after; fresh noise for texture.
 
-    def __init__(self, inputs: int, outputs: int, style: int, norm: bool) -> None:
+    The first convolution runs before the bilinear doubling, at a quarter of the cost.
+    """
+
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
         self.skip = _conv(inputs, outputs, 1, gain=1.0)
-        self.modulate1, self.conv1 = _Modulation(style, inputs, norm), _conv(inputs, outputs)
-        self.modulate2, self.conv2 = _Modulation(style, outputs, norm), _conv(outputs, outputs, gain=0.5)
+        self.modulate1, self.conv1 = _Modulation(style, inputs), _conv(inputs, outputs)
+        self.modulate2, self.conv2 = _Modulation(style, outputs), _conv(outputs, outputs, gain=0.5)
         self.texture = nn.Parameter(torch.zeros(1, outputs, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        y = F.leaky_relu(self.modulate1(x, style), 0.2)
-        y = self.conv1(F.interpolate(y, scale_factor=2, mode="bilinear"))
+        y = self.conv1(F.leaky_relu(self.modulate1(x, style), 0.2))
+        x, y = (F.interpolate(t, scale_factor=2, mode="bilinear") for t in (self.skip(x), y))
         y = y + self.texture * torch.randn_like(y[:, :1])
-        y = self.conv2(F.leaky_relu(self.modulate2(y, style), 0.2))
-        return F.interpolate(self.skip(x), scale_factor=2, mode="bilinear") + y
+        return x + self.conv2(F.leaky_relu(self.modulate2(y, style), 0.2))
 
 
 class ReportGenerator(nn.Module):
     """Noise and a report -> picture, by residual blocks from 4x4 upwards, with cross-attention to the tokens.
 
-    The last doubling is a sub-pixel convolution (Shi et al. 2016): on a CPU the maps at full size would cost more time
-    than all the others together.
+    The last doublings are a sub-pixel convolution (Shi et al. 2016). On a CPU, maps of few channels at full size cost
+    more time than all others together, and few of the operations that they could do.
 
     Parameters
     ----------
     size
         Side of the picture, a power of two.
     width
-        Scales every layer; see `channels_at`.
+        Channels of the finest maps; see `channels_at`.
+    subpixel
+        The finest maps have `size` / `subpixel` pixels a side, and each gives `subpixel` x `subpixel` of the picture.
     noise_size, condition_width, token_width
         Widths of the noise, of `TextConditioner`'s output, of the BERT features.
     attention_at
@@ -91,6 +94,7 @@ class ReportGenerator(nn.Module):
         self,
         size: int,
         width: int,
+        subpixel: int,
         noise_size: int,
         condition_width: int,
         token_width: int,
@@ -98,26 +102,27 @@ class ReportGenerator(nn.Module):
     ) -> None:
         super().__init__()
         style = 2 * condition_width
-        self.noise_size = noise_size
+        finest = size // subpixel
+        self.noise_size, self.subpixel = noise_size, subpixel
         self.mapping = nn.Sequential(
             nn.Linear(noise_size + condition_width, style),
             nn.LeakyReLU(0.2),
             nn.Linear(style, style),
             nn.LeakyReLU(0.2),
         )
-        resolutions = [4 * 2**k for k in range(int(math.log2(size)) - 2)]
-        self.start = nn.Linear(style, channels_at(4, width) * 16)
-        self.blocks = nn.ModuleList(
-            _UpBlock(channels_at(a, width), channels_at(b, width), style, norm=b <= 64)
-            for a, b in pairwise(resolutions)
-        )
+        resolutions = [4 * 2**k for k in range(int(math.log2(finest)) - 1)]
+        channels = {r: channels_at(r, finest, width) for r in resolutions}
+        self.start = nn.Linear(style, channels[4] * 16)
+        self.blocks = nn.ModuleList(_UpBlock(channels[a], channels[b], style) for a, b in pairwise(resolutions))
         self.attention = nn.ModuleDict(
-            {str(r): CrossAttention(channels_at(r, width), token_width) for r in attention_at if r <= size}
+            {str(r): CrossAttention(channels[r], token_width) for r in attention_at if r in channels}
         )
-        self.to_picture = _conv(channels_at(size // 2, width), 4, 3, gain=0.5)
+        self.to_picture = _conv(width, subpixel**2, 3, gain=0.5)
 
     def forward(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Pictures (B, 1, size, size), float32 in -1..1, bright = dense.
+        """Pictures (B, 1, size, size), float32, bright = dense; meant for -1..1, not held to it.
+
+        No tanh: pushed into its flat ends early on, a generator would get no gradient to come back by.
 
         Parameters
         ----------
@@ -128,7 +133,7 @@ class ReportGenerator(nn.Module):
         tokens, mask
             (B, T, token_width) features and (B, T) bool.
         """
-        style = self.mapping(torch.cat([F.normalize(noise, dim=1) * self.noise_size**0.5, condition], 1))
+        style = self.mapping(torch.cat([noise, condition], 1))
         x = self.start(style).view(noise.shape[0], -1, 4, 4)
         for block in self.blocks:
             x = block(x, style)
@@ -137,7 +142,7 @@ class ReportGenerator(nn.Module):
                 x = self.attention[attention](x, tokens, mask)
         x = self.to_picture(F.leaky_relu(x, 0.2))
         with torch.autocast(x.device.type, enabled=False):
-            return torch.tanh(F.pixel_shuffle(x.float(), 2))
+            return F.pixel_shuffle(x.float(), self.subpixel)
 
 
 class _DownBlock(nn.Module):
@@ -156,18 +161,19 @@ class _DownBlock(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """Picture (B, 1, S, S) -> features (B, C, 8, 8)."""
+    """Picture (B, 1, S, S) -> features (B, C, 8, 8); the generator's sub-pixels are taken apart into channels."""
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, subpixel: int) -> None:
         super().__init__()
-        self.from_picture = _halving_conv(1, channels_at(size // 2, width))
-        resolutions = [size // 2 ** (k + 1) for k in range(int(math.log2(size)) - 3)]
-        pairs = [(channels_at(a, width), channels_at(b, width)) for a, b in pairwise(resolutions)]
-        self.blocks = nn.ModuleList(_DownBlock(a, b) for a, b in pairs)
-        self.out_channels = channels_at(8, width)
+        finest = size // subpixel
+        self.subpixel = subpixel
+        self.from_picture = _conv(subpixel**2, width)
+        channels = [channels_at(finest >> k, finest, width) for k in range(int(math.log2(finest)) - 2)]
+        self.blocks = nn.ModuleList(_DownBlock(a, b) for a, b in pairwise(channels))
+        self.out_channels = channels[-1]
 
     def forward(self, picture: Tensor) -> Tensor:
-        x = self.from_picture(picture)
+        x = self.from_picture(F.pixel_unshuffle(picture, self.subpixel))
         for block in self.blocks:
             x = block(x)
         return x
@@ -181,9 +187,9 @@ class ReportDiscriminator(nn.Module):
     with respect to its activations are meaningful for class activation maps.
     """
 
-    def __init__(self, size: int, width: int, condition_width: int) -> None:
+    def __init__(self, size: int, width: int, subpixel: int, condition_width: int) -> None:
         super().__init__()
-        self.trunk = _Trunk(size, width)
+        self.trunk = _Trunk(size, width, subpixel)
         channels = self.trunk.out_channels
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
@@ -210,9 +216,9 @@ class ReportDiscriminator(nn.Module):
 class PosteriorEncoder(nn.Module):
     """Picture -> mean and log-variance of the noise that would have made it (Larsen et al. 2016; BicycleGAN 2017)."""
 
-    def __init__(self, size: int, width: int, noise_size: int) -> None:
+    def __init__(self, size: int, width: int, subpixel: int, noise_size: int) -> None:
         super().__init__()
-        self.trunk = _Trunk(size, width)
+        self.trunk = _Trunk(size, width, subpixel)
         self.out = nn.Linear(16 * self.trunk.out_channels, 2 * noise_size)
         nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(16 * self.trunk.out_channels))
 

@@ -21,9 +21,9 @@ class MriToCtModel(PythonModel):
     """Heads on the common grid in, HU out.
 
     Input: float32 (B, Z, Y, X), MR on the common grid (RAS+, axes z, y, x), scaled 0..1 as `align_volumes` scales it, 0
-    outside the field of view. Y and X are the grid's. Some neighbouring slices will do, with at least 0.7 l of head;
-    but the head mask and the depth below the skin are found in what is given. They come near those of the training
-    (found before the MR was scaled and resampled) for a whole head: Dice 0.985 and 1 to 1.5 mm on the embedded sample.
+    outside the field of view; the whole grid, because the atlases go by the place on it. The head mask and the depth
+    below the skin are found in what is given. They come near those of the training (found before the MR was scaled and
+    resampled): Dice 0.985 and 1 to 1.5 mm on the embedded sample.
     Output: float32 (B, Z, Y, X), HU.
 
     The grid's spacing, mm (x, y, z), is in the model's configuration as ``spacing_mm``.

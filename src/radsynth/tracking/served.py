@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 _PACKAGE = _HERE.parent
-_EXAMPLE_MM = 40.0
 
 COMMON_REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "safetensors", "pydantic", "pyyaml", "pyarrow", "psutil")
 
@@ -161,17 +160,15 @@ def _mri_to_ct(settings: Settings) -> Served:
     from mlflow.types.schema import Schema, TensorSpec
 
     width, depth, height = settings.align_volumes.grid_size
-    tensor = TensorSpec(np.dtype(np.float32), (-1, -1, depth, width))
+    tensor = TensorSpec(np.dtype(np.float32), (-1, height, depth, width))
     # a plain ball in place of a head; halves and zeros are short in JSON
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (height, depth, width)), indexing="ij")
     ball = np.where(z**2 + y**2 + x**2 < 0.8, 0.5, 0).astype(np.float32)
-    slices = min(height, int(np.ceil(_EXAMPLE_MM / settings.align_volumes.spacing_mm[2])))
-    first = (height - slices) // 2
     return Served(
         "mri-to-ct",
         _HERE / "mri_to_ct_model.py",
         ModelSignature(Schema([tensor]), Schema([tensor])),
-        ball[None, first : first + slices],
+        ball[None],
         (*COMMON_REQUIREMENTS, "scipy", "SimpleITK", "rich"),
         {"spacing_mm": [float(mm) for mm in settings.align_volumes.spacing_mm]},
     )

@@ -9,7 +9,7 @@ Wolterink et al. 2017, "Deep MR to CT Synthesis using Unpaired Data".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from radsynth.losses.adversarial import least_squares_discriminator, least_squares_generator
 from radsynth.losses.cycle import anatomy_loss, cycle_loss, identity_loss
+from radsynth.networks.atlas import Atlas
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.settings import TrainCyclegan
+from radsynth.training.atlas import train_atlases
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 from radsynth.training.loop import Follow, Outcome, Phase, train
@@ -33,48 +35,42 @@ from radsynth.training.slices import (
     Heads,
     Pair,
     Slices,
-    depth_channel,
     head_in_both,
-    image_channel,
     matched_pairs,
     paired_subjects,
+    to_slices,
     unit_to_hu,
 )
 
-HEAD_CHANNELS = 4
-"""Channels that a network reads with `head_channels`: the image, the depth below the skin, and the position y and x."""
+GEOMETRY = 3
+"""Channels of `geometry_channels`: the depth below the skin, and what the atlases expect in the CT and in the MR."""
+
+CHANNELS = "-1 outside the head and 1 - exp(-depth / 15 mm) inside; what the atlases expect in the CT, in the MR"
 
 
-def read_by(network: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
-    """What `network` says of `image`, shown together with where each pixel lies if `head_channels`.
-
-    Aligned heads lie alike on the common grid, and a network of convolutions cannot see where on it a pixel is.
-    """
-    if not head_channels:
-        return network(image)
-    rows, columns = (torch.linspace(-1, 1, side, dtype=image.dtype, device=image.device) for side in image.shape[2:])
-    position = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(image), -1, -1, -1)
-    return network(torch.cat([image, depth, position], 1))
+def read_by(network: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
+    """What `network` says of `image`, shown together with where each pixel lies if `head_channels`."""
+    return network(torch.cat([image, geometry], 1)) if head_channels else network(image)
 
 
-def with_air(image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
+def with_air(image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
     """Set all outside the head, widened by `BACKGROUND_MARGIN`, to -1 (air; black): known, so nothing to be learned."""
     if not head_channels:
         return image
     side = 2 * BACKGROUND_MARGIN + 1
-    head = F.max_pool2d((depth > -1).to(image.dtype), side, 1, BACKGROUND_MARGIN) > 0
+    head = F.max_pool2d((geometry[:, :1] > -1).to(image.dtype), side, 1, BACKGROUND_MARGIN) > 0
     return torch.where(head, image, image.new_tensor(-1.0))
 
 
-def translate(generator: nn.Module, image: Tensor, depth: Tensor, head_channels: bool) -> Tensor:
-    """The other modality of `image` (B, 1, H, W), float32 -1..1; the depth channel stays valid for it."""
-    return with_air(read_by(generator, image, depth, head_channels), depth, head_channels)
+def translate(generator: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
+    """The other modality of `image` (B, 1, H, W), float32 -1..1; the geometry stays valid for it."""
+    return with_air(read_by(generator, image, geometry, head_channels), geometry, head_channels)
 
 
 def translate_two(generator: nn.Module, one: Slices, other: Slices, head_channels: bool) -> tuple[Tensor, Tensor]:
     """`translate` of two batches in one call of the generator: exact, because InstanceNorm is per sample."""
-    image, depth = torch.cat([one.image, other.image]), torch.cat([one.depth, other.depth])
-    first, second = translate(generator, image, depth, head_channels).split([len(one.image), len(other.image)])
+    image, geometry = torch.cat([one.image, other.image]), torch.cat([one.geometry, other.geometry])
+    first, second = translate(generator, image, geometry, head_channels).split([len(one.image), len(other.image)])
     return first, second
 
 
@@ -84,6 +80,7 @@ def build_phases(
     pools: dict[str, ImagePool],
     settings: TrainCyclegan,
     device: Device,
+    atlases: Container[str] = ("ct", "mr"),
 ) -> list[Phase]:
     """CycleGAN's game; G is `mr_to_ct`, F is `ct_to_mr`, x is MR, y is CT.
 
@@ -92,12 +89,13 @@ def build_phases(
         L(G, F, D_ct, D_mr) = w_adversarial (L_GAN(G, D_ct) + L_GAN(F, D_mr))             equation 3
                             + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
                             + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
-                            + w_anatomy  (E|G(x) - y| + E|F(y) - x|)   falling to 0 in the first half, not in the paper
+                            + w_anatomy  (E|G(x) - A_ct| + E|F(y) - A_mr|)             in the head; not in the paper
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
-    The anatomical prior pulls towards other people at the same height, and settles early what the cycle leaves open:
-    whether the bright ring of the MR is scalp or bone.
+    The anatomical prior pulls towards what the atlases of `training.atlas` expect at this place of this head, and
+    settles early what the cycle leaves open: whether the bright ring of the MR is scalp or bone. Its weight falls in a
+    straight line to the share `anatomy_floor` of what it was.
 
     Parameters
     ----------
@@ -107,6 +105,8 @@ def build_phases(
         ``"generators"`` and ``"discriminators"``.
     pools
         ``"ct"`` and ``"mr"``.
+    atlases
+        Names of the modalities whose expected picture is in the geometry.
     """
     g, f = networks["mr_to_ct"], networks["ct_to_mr"]
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
@@ -116,11 +116,11 @@ def build_phases(
 
     def to_device(batch: Pair) -> Pair:
         moved = (Slices(*(t.to(device.device) for t in slices)) for slices in (batch.mr, batch.ct))
-        return Pair(*(Slices(with_air(image, depth, heads), depth) for image, depth in moved), batch.images_seen)
+        return Pair(*(Slices(with_air(image, place, heads), place) for image, place in moved), batch.images_seen)
 
     def generators(batch: Pair) -> dict[str, Tensor]:
         mr, ct, images_seen = to_device(batch)
-        (x, x_depth), (y, y_depth) = mr, ct
+        (x, x_place), (y, y_place) = mr, ct
         losses: dict[str, Tensor] = {}
         with device.autocast():
             if w_identity:
@@ -128,29 +128,34 @@ def build_phases(
                 f_y, f_x = translate_two(f, ct, mr, heads)
                 losses["identity"] = w_identity * (identity_loss(g_y, y) + identity_loss(f_x, x))
             else:
-                g_x, f_y = translate(g, x, x_depth, heads), translate(f, y, y_depth, heads)
+                g_x, f_y = translate(g, x, x_place, heads), translate(f, y, y_place, heads)
             if w_cycle:
-                f_g_x, g_f_y = translate(f, g_x, x_depth, heads), translate(g, f_y, y_depth, heads)
+                f_g_x, g_f_y = translate(f, g_x, x_place, heads), translate(g, f_y, y_place, heads)
                 losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
             if w_anatomy:
-                both = (x_depth > -1) & (y_depth > -1)
-                weight = w_anatomy * (1 - images_seen / settings.images_seen)
-                losses["anatomy"] = weight * (anatomy_loss(g_x, y, both) + anatomy_loss(f_y, x, both))
+                fallen = 1 - images_seen / settings.images_seen * (1 - settings.anatomy_floor)
+                terms = [
+                    anatomy_loss(made_slice, place[:, channel : channel + 1], place[:, :1] > -1)
+                    for name, channel, made_slice, place in (("ct", 1, g_x, x_place), ("mr", 2, f_y, y_place))
+                    if name in atlases
+                ]
+                if terms:
+                    losses["anatomy"] = w_anatomy * fallen * sum(terms)
             if w_adversarial:
-                made["ct"] = torch.cat([g_x, x_depth], 1).detach()
-                made["mr"] = torch.cat([f_y, y_depth], 1).detach()
-                losses["adversarial_ct"] = w_adversarial * least_squares_generator(read_by(d_ct, g_x, x_depth, heads))
-                losses["adversarial_mr"] = w_adversarial * least_squares_generator(read_by(d_mr, f_y, y_depth, heads))
+                made["ct"] = torch.cat([g_x, x_place], 1).detach()
+                made["mr"] = torch.cat([f_y, y_place], 1).detach()
+                losses["adversarial_ct"] = w_adversarial * least_squares_generator(read_by(d_ct, g_x, x_place, heads))
+                losses["adversarial_mr"] = w_adversarial * least_squares_generator(read_by(d_mr, f_y, y_place, heads))
         sum(losses.values()).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), to_device(batch)[1::-1], strict=True):
-            fake, fake_depth = pools[name].exchange(made[name]).split(1, dim=1)
-            image, depth = torch.cat([real.image, fake]), torch.cat([real.depth, fake_depth])
+            fake, fake_place = pools[name].exchange(made[name]).split([1, GEOMETRY], dim=1)
+            image, place = torch.cat([real.image, fake]), torch.cat([real.geometry, fake_place])
             with device.autocast():
-                real_logits, fake_logits = read_by(network, image, depth, heads).chunk(2)
+                real_logits, fake_logits = read_by(network, image, place, heads).chunk(2)
             losses[f"discriminator_{name}"] = least_squares_discriminator(real_logits, fake_logits)
         sum(losses.values()).backward()
         return {name: loss.detach() for name, loss in losses.items()}
@@ -172,7 +177,7 @@ def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> f
 
 def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
     """The four networks that the settings describe, freshly initialised."""
-    channels = HEAD_CHANNELS if settings.head_channels else 1
+    channels = 1 + GEOMETRY if settings.head_channels else 1
     return cyclegan_networks(
         channels,
         settings.width,
@@ -208,12 +213,15 @@ class MriToCt:
     hu_window
         HU that -1 and 1 stand for.
     head_channels
-        Whether the networks see the depth channel, and all outside the head is air.
+        Whether the networks see the geometry, and all outside the head is air.
+    atlases
+        ``ct`` and ``mr``, see `training.atlas`; may be empty.
     """
 
     networks: nn.ModuleDict
     hu_window: tuple[float, float]
     head_channels: bool
+    atlases: nn.ModuleDict
 
 
 @torch.inference_mode()
@@ -224,6 +232,7 @@ def translate_volume(
     direction: str = "mr_to_ct",
     batch_size: int = 8,
     autocast: bool = False,
+    places: np.ndarray | None = None,
 ) -> np.ndarray:
     """Translate an aligned head, slice by slice.
 
@@ -237,6 +246,8 @@ def translate_volume(
         Slices at a time.
     autocast
         Run the networks in bfloat16 as in training; the last layer stays float32.
+    places
+        (Z,) int: which slices of the grid these are, where `volume` is not the whole grid.
 
     Returns
     -------
@@ -247,20 +258,32 @@ def translate_volume(
     device = next(generator.parameters()).device
     to_ct = direction == "mr_to_ct"
     out = np.empty(volume.shape, np.float32)
+    places = np.arange(len(volume)) if places is None else places
     for first in range(0, len(volume), batch_size):
         part = slice(first, first + batch_size)
-        image, depth = slices_of(volume[part], depth_mm[part], "MR" if to_ct else "CT", model, device)
+        slices = slices_of(volume[part], depth_mm[part], places[part], "MR" if to_ct else "CT", model, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            unit = translate(generator, image, depth, model.head_channels)
+            unit = translate(generator, *slices, model.head_channels)
         out[part] = unit[:, 0].float().cpu().numpy()
     return unit_to_hu(out, model.hu_window) if to_ct else (out + 1) / 2
 
 
-def slices_of(volume: np.ndarray, depth_mm: np.ndarray, modality: str, model: MriToCt, device: torch.device) -> Slices:
-    """(B, Y, X) of MR 0..1 or CT in HU as the networks read it."""
-    channels = image_channel(volume, modality, model.hu_window), depth_channel(depth_mm)
-    image, depth = (torch.from_numpy(np.ascontiguousarray(c))[:, None].to(device) for c in channels)
-    return Slices(with_air(image, depth, model.head_channels), depth)
+def slices_of(
+    volume: np.ndarray,
+    depth_mm: np.ndarray,
+    places: np.ndarray,
+    modality: str,
+    model: MriToCt,
+    device: torch.device,
+    depth_of: str | None = None,
+) -> Slices:
+    """(B, Y, X) of MR 0..1 or CT in HU, slices number `places` (B,) of the grid, as the networks read it.
+
+    The depth was found in a scan of `depth_of`, by default of `modality`: a synthetic CT has its MR's.
+    """
+    found = to_slices(volume, depth_mm, places, modality, model.hu_window, model.atlases, depth_of)
+    image, geometry = (t.to(device) for t in found)
+    return Slices(with_air(image, geometry, model.head_channels), geometry)
 
 
 def histogram_distance(values: np.ndarray, reference: np.ndarray) -> float:
@@ -371,6 +394,11 @@ def train_cyclegan(
         The outcome's ``best`` holds `mr_to_ct.*` and `ct_to_mr.*` (averaged weights), `discriminator_ct.*` and
         `discriminator_mr.*` (as they were at that moment).
     """
+    atlases = nn.ModuleDict()
+    if settings.head_channels:
+        atlases = train_atlases(
+            heads["train_mr"], heads["train_ct"], settings.hu_window, settings.atlas_slices, seed, device
+        )
     networks = build_networks(settings, seed).to(device.device)
     optimizers = build_optimizers(networks, settings)
     pools = {name: ImagePool(settings.pool_size, seed + i) for i, name in enumerate(("ct", "mr"))}
@@ -379,6 +407,7 @@ def train_cyclegan(
         nn.ModuleDict({name: ema.network for name, ema in averages.items()}),
         settings.hu_window,
         settings.head_channels,
+        atlases,
     )
     selection = choose_by(
         heads["validation_mr"],
@@ -395,11 +424,11 @@ def train_cyclegan(
 
     def result() -> dict[str, Tensor]:
         judges = {k: v for k, v in networks.state_dict().items() if k.startswith("discriminator_")}
-        return {**averaged.networks.state_dict(), **judges}
+        return {**averaged.networks.state_dict(), **judges, **nn.ModuleDict({"atlases": atlases}).state_dict()}
 
     outcome = train(
         what="training the MRI to CT CycleGAN",
-        phases=build_phases(networks, optimizers, pools, settings, device),
+        phases=build_phases(networks, optimizers, pools, settings, device, atlases),
         batch_at=matched_pairs(
             heads["train_mr"],
             heads["train_ct"],
@@ -407,6 +436,7 @@ def train_cyclegan(
             settings.slice_reach,
             settings.batch_size,
             seed,
+            atlases,
         ),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,
@@ -436,14 +466,19 @@ def describe(
     return {
         "name": "mri_to_ct",
         "network": {
-            "in_channels": HEAD_CHANNELS if settings.head_channels else 1,
+            "in_channels": 1 + GEOMETRY if settings.head_channels else 1,
             "width": settings.width,
             "blocks": settings.blocks,
             "discriminator_layers": settings.discriminator_layers,
             "discriminator_norm": settings.discriminator_norm,
         },
+        "atlases": {
+            name: list(outcome.best[f"atlases.{name}.statistics"].shape[1:])
+            for name in ("ct", "mr")
+            if f"atlases.{name}.statistics" in outcome.best
+        },
         "input": "axial MR slices of the common grid, float32 -1..1 (0 of the normalised MR at -1)"
-        + ("; channel 2: -1 outside the head, 1 - exp(-depth / 15 mm) inside" if settings.head_channels else ""),
+        + (f"; then {CHANNELS}" if settings.head_channels else ""),
         "output": f"float32 -1..1, linear in HU from {low:g} to {high:g}",
         "hu_window": [low, high],
         "head_channels": settings.head_channels,
@@ -468,7 +503,8 @@ def load_mri_to_ct(folder: str | Path) -> tuple[MriToCt, dict[str, Any]]:
     """
     weights, description = load_model(folder)
     networks = cyclegan_networks(**description["network"], seed=0)
-    networks.load_state_dict(weights)
+    atlases = nn.ModuleDict({name: Atlas(shape) for name, shape in description["atlases"].items()})
+    nn.ModuleDict({**networks, "atlases": atlases}).load_state_dict(weights)
     networks.eval().requires_grad_(False)
     low, high = description["hu_window"]
-    return MriToCt(networks, (low, high), description["head_channels"]), description
+    return MriToCt(networks, (low, high), description["head_channels"], atlases.requires_grad_(False)), description

@@ -42,9 +42,12 @@ class Phase:
     optimizer
         Over the parameters of `modules`.
     accumulate
-        Runs its own forward and backward on a batch and returns detached scalars by name.
+        Runs its own forward and backward on a batch and returns detached scalars by name; nothing where the player
+        sits this batch out.
     learning_rate
         Pure function of the images seen; None keeps the optimiser's own.
+    max_gradient_norm
+        The gradient of all `modules` together is scaled down to this norm where it is larger; None leaves it.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Phase:
     optimizer: torch.optim.Optimizer
     accumulate: Callable[[Batch], dict[str, Tensor]]
     learning_rate: Callable[[int], float] | None = None
+    max_gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,8 @@ def _move(
             group["lr"] = phase.learning_rate(seen)
     phase.optimizer.zero_grad(set_to_none=True)
     losses = phase.accumulate(batch)
+    if not losses:
+        return
     values = torch.stack([v.float() for v in losses.values()])
     if not torch.isfinite(values).all():
         bad = [name for name, value in losses.items() if not torch.isfinite(value)]
@@ -198,6 +204,9 @@ def _move(
             next_step="lower the learning rate or look at the data",
         )
     device.sum_gradients(phase.modules)
+    if phase.max_gradient_norm:
+        parameters = [p for module in phase.modules for p in module.parameters()]
+        torch.nn.utils.clip_grad_norm_(parameters, phase.max_gradient_norm)
     phase.optimizer.step()
     for name, value in losses.items():
         total, count = sums.get(name, (torch.zeros_like(value), 0))

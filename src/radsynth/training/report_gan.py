@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, l2_loss, perceptual_loss
+from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, l2_loss, low_pass, perceptual_loss
 from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
 from radsynth.networks.text import TextConditioner
@@ -43,6 +43,9 @@ from radsynth.training.scores import joint_features, kernel_distance
 from radsynth.vocabulary import VIEWS
 
 CONDITION_WIDTH = 128
+
+MAX_GRADIENT_NORM = 20.0
+"""Of each player; about the norm of an ordinary step. One wild batch would otherwise throw a norm-free network off."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class ReportGan(nn.Module):
 
     Parameters
     ----------
-    size, width, noise_size
+    size, width, subpixel, noise_size
         See `ReportGenerator`.
     token_width
         Width of the BERT features.
@@ -78,24 +81,33 @@ class ReportGan(nn.Module):
     """
 
     def __init__(
-        self, size: int, width: int, noise_size: int, token_width: int, attention_at: tuple[int, ...] = (16,)
+        self,
+        size: int,
+        width: int,
+        subpixel: int,
+        noise_size: int,
+        token_width: int,
+        attention_at: tuple[int, ...] = (16,),
     ) -> None:
         super().__init__()
         self.arguments = {
             "size": size,
             "width": width,
+            "subpixel": subpixel,
             "noise_size": noise_size,
             "token_width": token_width,
             "attention_at": list(attention_at),
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
-        self.generator = ReportGenerator(size, width, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at))
-        self.discriminator = ReportDiscriminator(size, width, CONDITION_WIDTH)
+        self.generator = ReportGenerator(
+            size, width, subpixel, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at)
+        )
+        self.discriminator = ReportDiscriminator(size, width, subpixel, CONDITION_WIDTH)
 
     def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
-        return self.generator(noise, self.conditioner(tokens, mask, view), tokens, mask)
+        return self.generator(noise, self.conditioner(tokens, mask, view), tokens, mask).clamp(-1, 1)
 
 
 @torch.inference_mode()
@@ -171,7 +183,10 @@ def train_conditioner(
 def build_phases(
     gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device
 ) -> tuple[list[Phase], dict[str, torch.optim.Optimizer]]:
-    """The two moves of a step, discriminator first; the equations are at the top of this file."""
+    """The two moves of a step; the equations are at the top of this file.
+
+    The generator moves first, so that the discriminator learns from the very pictures that were just drawn.
+    """
     generator, discriminator, s = gan.generator, gan.discriminator, settings
 
     def adam(*modules: nn.Module) -> torch.optim.Optimizer:
@@ -180,28 +195,57 @@ def build_phases(
 
     optimizers = {"discriminator": adam(discriminator), "generator": adam(generator, encoder)}
 
-    def draw(b: ReportBatch, condition: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-        half = len(b.pictures) if warming(b) else (len(b.pictures) + 1) // 2
-        mean, log_variance = encoder(b.pictures[:half])
-        noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
-        noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-        return generator(noise, condition, b.tokens, b.mask), mean, log_variance, half
+    drawn: dict[str, Tensor] = {}
 
     def warming(b: ReportBatch) -> bool:
         return b.step * len(b.pictures) < s.reconstruction_images
 
-    def discriminator_move(batch: ReportBatch) -> dict[str, Tensor]:
+    def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
         b = batch.to(device.device)
+        half = len(b.pictures) if warming(b) else (len(b.pictures) + 1) // 2
         with device.autocast():
             with torch.no_grad():
                 condition = gan.conditioner(b.tokens, b.mask, b.view)
+            mean, log_variance = encoder(b.pictures[:half])
+            noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
+            noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
+            fake = generator(noise, condition, b.tokens, b.mask)
+            drawn["fake"], drawn["condition"] = fake.detach(), condition
+            rebuilt, target = fake[:half], b.pictures[:half]
+            losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
+            loss = s.weight_kl * losses["g_kl"]
+            if s.weight_adversarial and not warming(b):
+                with torch.no_grad():
+                    on_real = discriminator(b.pictures, condition)
+                losses["g_adversarial"] = relativistic_loss(discriminator(fake, condition), on_real)
+                loss = loss + s.weight_adversarial * losses["g_adversarial"]
+            if s.weight_l1:
+                losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
+                loss = loss + s.weight_l1 * losses["g_l1"]
+            if s.weight_l2:
+                losses["g_l2"] = l2_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
+                loss = loss + s.weight_l2 * losses["g_l2"]
+            if s.weight_perceptual:
+                rebuilt, target = same_crop(rebuilt, target, s.perceptual_crop)
+                with torch.no_grad():
+                    wanted = vgg.features(target)
+                losses["g_perceptual"] = perceptual_loss(vgg.features(rebuilt), wanted)
+                loss = loss + s.weight_perceptual * losses["g_perceptual"]
+        loss.backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def discriminator_move(batch: ReportBatch) -> dict[str, Tensor]:
+        if warming(batch):
+            return {}
+        b = batch.to(device.device)
+        fake, condition = drawn["fake"], drawn["condition"]
+        with device.autocast():
+            with torch.no_grad():
                 other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
-                fake = draw(b, condition)[0]
-            features = discriminator.features(torch.cat([b.pictures, fake]))
-            real, drawn = features.chunk(2)
-            on_real, on_fake = discriminator.head(real, condition), discriminator.head(drawn, condition)
+            on_pictures, on_drawn = discriminator.features(torch.cat([b.pictures, fake])).chunk(2)
+            on_real, on_fake = discriminator.head(on_pictures, condition), discriminator.head(on_drawn, condition)
             losses = {"d_realism": relativistic_loss(on_real, on_fake)}
-            losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(real, other))
+            losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures, other))
             loss = s.weight_adversarial * (losses["d_realism"] + s.weight_mismatch * losses["d_mismatch"])
         if s.r1_gamma and batch.step % s.r1_every == 0:
             pictures, twice = torch.cat([b.pictures, fake]), torch.cat([condition, condition])
@@ -212,39 +256,27 @@ def build_phases(
         losses |= {"logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
         return {name: value.detach() for name, value in losses.items()}
 
-    def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
-        b = batch.to(device.device)
-        with device.autocast():
-            with torch.no_grad():
-                condition = gan.conditioner(b.tokens, b.mask, b.view)
-            fake, mean, log_variance, half = draw(b, condition)
-            rebuilt, target = fake[:half], b.pictures[:half]
-            losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
-            loss = s.weight_kl * losses["g_kl"]
-            if s.weight_adversarial and not warming(b):
-                with torch.no_grad():
-                    on_real = discriminator(b.pictures, condition)
-                losses["g_adversarial"] = relativistic_loss(discriminator(fake, condition), on_real)
-                loss = loss + s.weight_adversarial * losses["g_adversarial"]
-            if s.weight_l1:
-                losses["g_l1"] = l1_loss(rebuilt, target)
-                loss = loss + s.weight_l1 * losses["g_l1"]
-            if s.weight_l2:
-                losses["g_l2"] = l2_loss(rebuilt, target)
-                loss = loss + s.weight_l2 * losses["g_l2"]
-            if s.weight_perceptual:
-                with torch.no_grad():
-                    wanted = vgg.features(target)
-                losses["g_perceptual"] = perceptual_loss(vgg.features(rebuilt), wanted)
-                loss = loss + s.weight_perceptual * losses["g_perceptual"]
-        loss.backward()
-        return {name: value.detach() for name, value in losses.items()}
+    def rate(seen: int) -> float:
+        return s.learning_rate * min(1.0, 2 * (1 - seen / s.images_seen))
 
-    phases = [
-        Phase("discriminator", (discriminator,), optimizers["discriminator"], discriminator_move),
-        Phase("generator", (generator, encoder), optimizers["generator"], generator_move),
-    ]
+    moves = (
+        ("generator", (generator, encoder), generator_move),
+        ("discriminator", (discriminator,), discriminator_move),
+    )
+    phases = [Phase(name, modules, optimizers[name], move, rate, MAX_GRADIENT_NORM) for name, modules, move in moves]
     return phases, optimizers
+
+
+def same_crop(one: Tensor, other: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """A random square of `side` pixels, the same of both batches (B, 1, S, S); the whole for 0.
+
+    A loss that is a mean over places has the same expectation on it, but for the picture's edge, at a part of the cost.
+    """
+    size = one.shape[-1]
+    if not 0 < side < size:
+        return one, other
+    y, x = torch.randint(size - side + 1, (2,)).tolist()
+    return one[..., y : y + side, x : x + side], other[..., y : y + side, x : x + side]
 
 
 def other_reports(data: ChestSet, chosen: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarray:
@@ -289,10 +321,13 @@ def train_report_gan(
     data = sets["train"]
     conditioner, _ = train_conditioner(data, settings.text_warmup_images, seed, device)
     torch.manual_seed(seed)
-    gan = ReportGan(data.size, settings.width, settings.noise_size, data.token_width).to(device.device)
+    gan = ReportGan(data.size, settings.width, settings.subpixel, settings.noise_size, data.token_width).to(
+        device.device
+    )
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.noise_size).to(device.device)
+    encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size)
+    encoder.to(device.device)
     vgg = vgg.to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device)
     ema = Ema(gan.generator, settings.ema_half_life_images)

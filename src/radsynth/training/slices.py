@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.ndimage import maximum_filter
-from torch import Tensor
+from torch import Tensor, nn
 
 from radsynth.errors import RadsynthError
 from radsynth.training.sampler import batch_indices
@@ -26,10 +26,10 @@ BACKGROUND_MARGIN = 2
 
 
 class Slices(NamedTuple):
-    """Slices of one modality: `image` and `depth`, both (B, 1, Y, X) float32; see `image_channel`, `depth_channel`."""
+    """Slices of one modality: `image` (B, 1, Y, X), `geometry` (B, 3, Y, X), both float32; see `geometry_channels`."""
 
     image: Tensor
-    depth: Tensor
+    geometry: Tensor
 
 
 class Pair(NamedTuple):
@@ -143,10 +143,51 @@ def depth_channel(depth_mm: np.ndarray) -> np.ndarray:
     return np.where(depth_mm > 0, 1 - np.exp(-depth_mm / DEPTH_SCALE_MM), np.float32(-1))
 
 
-def to_slices(image: np.ndarray, depth_mm: np.ndarray, modality: str, window: tuple[float, float]) -> Slices:
-    """Slices (B, Y, X) of one modality as `Slices`."""
-    channels = image_channel(image, modality, window), depth_channel(depth_mm)
-    return Slices(*(torch.from_numpy(np.ascontiguousarray(c))[:, None] for c in channels))
+def geometry_channels(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: nn.ModuleDict) -> Tensor:
+    """What is known about each pixel without its grey value: float32 (B, 3, Y, X).
+
+    Aligned heads lie alike on the common grid, and a network of convolutions cannot see where on it a pixel is.
+
+    Parameters
+    ----------
+    depth_mm
+        (B, Y, X): distance to the skin inside the head, 0 outside.
+    slices
+        (B,) int: which slices of the grid.
+    modality
+        ``"MR"`` or ``"CT"``: the scan that the depth was found in.
+    atlases
+        From `training.atlas.train_atlases`; what is missing is 0 everywhere.
+
+    Returns
+    -------
+    Tensor
+        `depth_channel`, and what the atlases expect here in the CT and in the MR.
+    """
+    depth, places = torch.from_numpy(np.asarray(depth_mm, np.float32)), torch.as_tensor(np.asarray(slices, np.int64))
+    channels = [torch.from_numpy(depth_channel(depth_mm))[:, None]]
+    for name in ("ct", "mr"):
+        if name in atlases:
+            device = atlases[name].statistics.device
+            with torch.no_grad():
+                channels.append(atlases[name](depth.to(device), places.to(device), name == modality.lower()).cpu())
+        else:
+            channels.append(torch.zeros_like(channels[0]))
+    return torch.cat(channels, 1)
+
+
+def to_slices(
+    image: np.ndarray,
+    depth_mm: np.ndarray,
+    slices: np.ndarray,
+    modality: str,
+    window: tuple[float, float],
+    atlases: nn.ModuleDict,
+    depth_of: str | None = None,
+) -> Slices:
+    """Slices number `slices` (B,) of one modality, (B, Y, X) each, as `Slices`; the depth from a scan of `depth_of`."""
+    shown = np.ascontiguousarray(image_channel(image, modality, window))
+    return Slices(torch.from_numpy(shown)[:, None], geometry_channels(depth_mm, slices, depth_of or modality, atlases))
 
 
 def usable_slices(heads: Heads) -> np.ndarray:
@@ -156,7 +197,13 @@ def usable_slices(heads: Heads) -> np.ndarray:
 
 
 def matched_pairs(
-    mr: Heads, ct: Heads, window: tuple[float, float], reach: int, batch_size: int, seed: int
+    mr: Heads,
+    ct: Heads,
+    window: tuple[float, float],
+    reach: int,
+    batch_size: int,
+    seed: int,
+    atlases: nn.ModuleDict,
 ) -> Callable[[int], Pair]:
     """Make the pure function images seen -> batch.
 
@@ -177,11 +224,13 @@ def matched_pairs(
 
     def take(heads: Heads, chosen: np.ndarray, mirrored: np.ndarray) -> Slices:
         rows = [heads.rows[place] for place in chosen[:, 0]]
-        arrays = []
-        for source in (heads.images, heads.depth_mm):
-            planes = [source[row, z] for row, z in zip(rows, chosen[:, 1], strict=True)]
-            arrays.append(np.stack([p[:, ::-1] if flip else p for p, flip in zip(planes, mirrored, strict=True)]))
-        return to_slices(*arrays, heads.modality, window)
+        image, depth_mm = (
+            np.stack([source[row, z] for row, z in zip(rows, chosen[:, 1], strict=True)])
+            for source in (heads.images, heads.depth_mm)
+        )
+        found = to_slices(image, depth_mm, chosen[:, 1], heads.modality, window, atlases)
+        flip = torch.from_numpy(mirrored)[:, None, None, None]
+        return Slices(*(torch.where(flip, t.flip(-1), t) for t in found))
 
     def batch_at(images_seen: int) -> Pair:
         mr_chosen = mr_slices[batch_indices(len(mr_slices), batch_size, images_seen, seed)]

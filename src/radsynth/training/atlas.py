@@ -1,0 +1,117 @@
+"""Learning atlases from heads that are not paired: seconds, before the CycleGAN, whose prior they are."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from radsynth.networks.atlas import STATISTICS, Atlas, grid_positions
+from radsynth.training.device import Device
+from radsynth.training.loop import Phase, train
+from radsynth.training.sampler import batch_indices
+from radsynth.training.slices import Heads, image_channel, usable_slices
+
+LEAST_HEADS = 4
+"""Heads of a modality below which no atlas is made: it would be a copy of somebody."""
+FOLDS = 4
+PIXELS = 16_384
+"""Pixels of the head that one step learns from."""
+SMOOTH_PIXELS = 1.5
+
+
+def train_atlases(
+    mr: Heads, ct: Heads, window: tuple[float, float], slices: int, seed: int, device: Device
+) -> nn.ModuleDict:
+    """Atlases ``mr`` and ``ct``, frozen, on the CPU; one of too few heads is left out, and said so."""
+    atlases = nn.ModuleDict()
+    for heads, other in ((mr, ct), (ct, mr)):
+        if len(heads.rows) < LEAST_HEADS:
+            print(f"no {heads.modality} atlas: {len(heads.rows)} heads, {LEAST_HEADS} are needed", file=sys.stderr)
+        else:
+            atlases[heads.modality.lower()] = train_atlas(heads, other, window, slices, seed, device).cpu()
+    return atlases
+
+
+def train_atlas(
+    heads: Heads, other: Heads, window: tuple[float, float], slices: int, seed: int, device: Device, batch_size: int = 8
+) -> Atlas:
+    """Fit the grey values of `heads` from voxel-wise statistics and skin depth, by L1: the conditional median.
+
+    It needs no pairs: each head's own mask gives the depth of its own pixels. The statistics that a head is fitted from
+    are those of the other heads' folds, so that nobody is explained by himself.
+
+    Parameters
+    ----------
+    other
+        Heads of the other modality, whose mean depth is compared with that of `heads`.
+    slices
+        How many slices to learn from; each step takes `PIXELS` of the pixels of `batch_size` slices.
+    """
+    torch.manual_seed(seed)
+    atlas = Atlas(heads.images.shape[1:]).to(device.device)
+    optimizer = torch.optim.Adam(atlas.layers.parameters(), lr=3e-3)
+    places = np.arange(len(heads.rows))
+    by_fold = [head_statistics(heads, places[places % FOLDS != fold], window) for fold in range(FOLDS)]
+    usable = usable_slices(heads)
+
+    def batch_at(seen: int) -> tuple[Tensor, ...]:
+        chosen = usable[batch_indices(len(usable), batch_size, seen, seed)]
+        rows = [heads.rows[place] for place in chosen[:, 0]]
+        image, depth_mm = (
+            np.stack([source[row, z] for row, z in zip(rows, chosen[:, 1], strict=True)]).astype(np.float32)
+            for source in (heads.images, heads.depth_mm)
+        )
+        statistics = np.stack([by_fold[place % FOLDS][:, z] for place, z in chosen], 1).astype(np.float32)
+        inside = np.flatnonzero(depth_mm > 0)
+        kept = np.random.default_rng((seed, 3, seen)).choice(inside, min(PIXELS, len(inside)), replace=False)
+        position = grid_positions(atlas.shape, torch.from_numpy(chosen[:, 1])).reshape(-1, 3)[kept]
+        grey = image_channel(image, heads.modality, window).reshape(-1)[kept]
+        seen_by_all = np.ascontiguousarray(statistics.reshape(STATISTICS, -1)[:, kept].T)
+        arrays = (torch.from_numpy(a) for a in (seen_by_all, depth_mm.reshape(-1)[kept]))
+        return (*arrays, position, torch.from_numpy(grey))
+
+    def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        statistics, depth_mm, position, grey = (t.to(device.device) for t in batch)
+        loss = (atlas.of_pixels(statistics, depth_mm, position) - grey).abs().mean()
+        loss.backward()
+        return {"difference": loss.detach()}
+
+    train(
+        what=f"learning the {heads.modality} atlas",
+        phases=[Phase("atlas", (atlas,), optimizer, accumulate, lambda seen: 3e-3 * (1 - seen / slices) + 1e-5)],
+        batch_at=batch_at,
+        batch_size=batch_size,
+        images_seen=slices,
+        device=device,
+        state={},
+        result=atlas.layers.state_dict,
+    )
+    atlas.statistics.copy_(torch.from_numpy(head_statistics(heads, places, window)))
+    usual = mean_depth(other) if other.rows else mean_depth(heads)
+    atlas.depth_of_other_modality.copy_(torch.from_numpy(usual))
+    return atlas.eval().requires_grad_(False)
+
+
+def head_statistics(heads: Heads, places: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """The maps that an `Atlas` reads, of heads number `places`: float16 (6, Z, Y, X), slice by slice."""
+    rows = [heads.rows[place] for place in places]
+    found = np.empty((STATISTICS, *heads.images.shape[1:]), np.float16)
+    for z in range(found.shape[1]):
+        planes = np.stack([image_channel(heads.images[row, z], heads.modality, window) for row in rows])
+        found[0, z] = planes.mean(0)
+        found[1:4, z] = np.quantile(planes, (0.1, 0.5, 0.9), axis=0)
+        found[4, z] = gaussian_filter(planes.mean(0), SMOOTH_PIXELS)
+        found[5, z] = np.mean([heads.depth_mm[row, z] for row in rows], axis=0, dtype=np.float32)
+    return found
+
+
+def mean_depth(heads: Heads) -> np.ndarray:
+    """Mean over the heads of the depth below the skin, mm, 0 outside: float32 (Z, Y, X)."""
+    total = np.zeros(heads.depth_mm.shape[1:], np.float32)
+    for row in heads.rows:
+        total += heads.depth_mm[row]
+    return total / len(heads.rows)
