@@ -130,6 +130,40 @@ def test_a_phase_trains_its_own_modules_alone() -> None:
     assert torch.equal(other.weight, frozen)
 
 
+def one_step(loss_of: float, most: float | None) -> nn.Linear:
+    """A network after one plain step down a slope of `loss_of`; no step at all for a slope of nan."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+
+    def accumulate(_: Tensor) -> dict[str, Tensor]:
+        if loss_of != loss_of:
+            return {}
+        (loss_of * network.weight.sum()).backward()
+        return {"loss": torch.zeros(())}
+
+    train(
+        what="stepping",
+        phases=[Phase("one", (network,), torch.optim.SGD(network.parameters(), 1.0), accumulate, None, most)],
+        batch_at=lambda seen: torch.zeros(1),
+        batch_size=1,
+        images_seen=1,
+        device=pick_device(),
+        state={},
+        result=network.state_dict,
+    )
+    return network
+
+
+def test_a_large_gradient_is_scaled_down_to_the_norm_allowed() -> None:
+    assert one_step(100.0, None).weight.item() == -100
+    assert one_step(100.0, 20.0).weight.item() == pytest.approx(-20, rel=1e-4)
+    assert one_step(3.0, 20.0).weight.item() == -3
+
+
+def test_a_player_that_sits_a_batch_out_does_not_move() -> None:
+    assert one_step(float("nan"), 20.0).weight.item() == 0
+
+
 def test_an_epoch_shows_every_example_once_whatever_the_batch_size() -> None:
     first = [i for seen in range(0, 60, 6) for i in batch_indices(30, 6, seen, 1)]
     assert sorted(first[:30]) == list(range(30))
