@@ -49,8 +49,9 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
     def show(image: Tensor, place: Tensor) -> Tensor:
         return torch.cat([image, place], 1) if heads else image
 
-    def go(generator: nn.Module, image: Tensor, depth: Tensor) -> Tensor:
-        return with_air(generator(show(image, depth)), depth, heads)
+    def go(generator: nn.Module, image: Tensor, place: Tensor) -> Tensor:
+        expected = (place[:, 1:2] if generator is g else place[:, 2:3]) if heads else 0
+        return with_air(generator(show(image, place)) + expected, place, heads)
 
     def step() -> None:
         (x, dx), (y, dy) = batch.mr, batch.ct
@@ -83,7 +84,7 @@ def radsynth_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, prec
     """The phases that `train_cyclegan` plays."""
     pools = {"ct": ImagePool(own.pool_size, 0), "mr": ImagePool(own.pool_size, 1)}
     optimizers = build_optimizers(networks, own)
-    phases = build_phases(networks, optimizers, pools, {}, own, Device(torch.device("cpu"), precision))
+    phases = build_phases(networks, optimizers, pools, own, Device(torch.device("cpu"), precision))
 
     def step() -> None:
         for phase in phases:
@@ -118,7 +119,7 @@ def random_batch(batch_size: int, side: int) -> Pair:
     radius = torch.hypot(place[:, None], place[None, :])
     depth = torch.where(radius < 0.8, 0.8 - radius, -1.0)
     rows, columns = torch.meshgrid(place, place, indexing="ij")
-    geometry = torch.stack([depth, rows, columns, torch.zeros_like(rows)]).expand(batch_size, -1, -1, -1).contiguous()
+    geometry = torch.stack([depth, rows, columns]).expand(batch_size, -1, -1, -1).contiguous()
     images = (torch.rand(batch_size, 1, side, side, generator=random) * 2 - 1 for _ in range(2))
     return Pair(*(Slices(image, geometry) for image in images), images_seen=0)
 

@@ -143,7 +143,8 @@ def textbook_gradients(networks, batch, settings):
         return torch.cat([image, place], 1) if settings.head_channels else image
 
     def go(generator, image, place):
-        return with_air(generator(show(image, place)), place, settings.head_channels)
+        expected = {g: place[:, 1:2], f: place[:, 2:3]}[generator] if settings.head_channels else 0
+        return with_air(generator(show(image, place)) + expected, place, settings.head_channels)
 
     g, f, d_ct, d_mr = (networks[n] for n in ("mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"))
     x, dx = with_air(*batch.mr, settings.head_channels), batch.mr.geometry

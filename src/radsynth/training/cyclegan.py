@@ -45,6 +45,9 @@ from radsynth.training.slices import (
 GEOMETRY = 3
 """Channels of `geometry_channels`: the depth below the skin, and what the atlases expect in the CT and in the MR."""
 
+EXPECTED = {"ct": 1, "mr": 2}
+"""Channel of the geometry in which an atlas's expectation stands."""
+
 CHANNELS = "-1 outside the head and 1 - exp(-depth / 15 mm) inside; what the atlases expect in the CT, in the MR"
 
 
@@ -62,15 +65,24 @@ def with_air(image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
     return torch.where(head, image, image.new_tensor(-1.0))
 
 
-def translate(generator: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
-    """The other modality of `image` (B, 1, H, W), float32 -1..1; the geometry stays valid for it."""
-    return with_air(read_by(generator, image, geometry, head_channels), geometry, head_channels)
+def translate(generator: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool, to: str) -> Tensor:
+    """The modality `to` (``"ct"`` or ``"mr"``) of `image` (B, 1, H, W), float32; the geometry stays valid for it.
+
+    With `head_channels` the generator says by how much the picture differs from what the atlas expects: a fresh one
+    draws the atlas, and what training adds comes from the image. Meant for -1..1, not held to it there.
+    """
+    out = read_by(generator, image, geometry, head_channels)
+    if head_channels:
+        out = out + geometry[:, EXPECTED[to] : EXPECTED[to] + 1]
+    return with_air(out, geometry, head_channels)
 
 
-def translate_two(generator: nn.Module, one: Slices, other: Slices, head_channels: bool) -> tuple[Tensor, Tensor]:
+def translate_two(
+    generator: nn.Module, one: Slices, other: Slices, head_channels: bool, to: str
+) -> tuple[Tensor, Tensor]:
     """`translate` of two batches in one call of the generator: exact, because InstanceNorm is per sample."""
     image, geometry = torch.cat([one.image, other.image]), torch.cat([one.geometry, other.geometry])
-    first, second = translate(generator, image, geometry, head_channels).split([len(one.image), len(other.image)])
+    first, second = translate(generator, image, geometry, head_channels, to).split([len(one.image), len(other.image)])
     return first, second
 
 
@@ -124,19 +136,19 @@ def build_phases(
         losses: dict[str, Tensor] = {}
         with device.autocast():
             if w_identity:
-                g_x, g_y = translate_two(g, mr, ct, heads)
-                f_y, f_x = translate_two(f, ct, mr, heads)
+                g_x, g_y = translate_two(g, mr, ct, heads, "ct")
+                f_y, f_x = translate_two(f, ct, mr, heads, "mr")
                 losses["identity"] = w_identity * (identity_loss(g_y, y) + identity_loss(f_x, x))
             else:
-                g_x, f_y = translate(g, x, x_place, heads), translate(f, y, y_place, heads)
+                g_x, f_y = translate(g, x, x_place, heads, "ct"), translate(f, y, y_place, heads, "mr")
             if w_cycle:
-                f_g_x, g_f_y = translate(f, g_x, x_place, heads), translate(g, f_y, y_place, heads)
+                f_g_x, g_f_y = translate(f, g_x, x_place, heads, "mr"), translate(g, f_y, y_place, heads, "ct")
                 losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
             if w_anatomy:
                 fallen = 1 - images_seen / settings.images_seen * (1 - settings.anatomy_floor)
                 terms = [
-                    anatomy_loss(made_slice, place[:, channel : channel + 1], place[:, :1] > -1)
-                    for name, channel, made_slice, place in (("ct", 1, g_x, x_place), ("mr", 2, f_y, y_place))
+                    anatomy_loss(made_slice, place[:, EXPECTED[name] : EXPECTED[name] + 1], place[:, :1] > -1)
+                    for name, made_slice, place in (("ct", g_x, x_place), ("mr", f_y, y_place))
                     if name in atlases
                 ]
                 if terms:
@@ -263,8 +275,8 @@ def translate_volume(
         part = slice(first, first + batch_size)
         slices = slices_of(volume[part], depth_mm[part], places[part], "MR" if to_ct else "CT", model, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            unit = translate(generator, *slices, model.head_channels)
-        out[part] = unit[:, 0].float().cpu().numpy()
+            unit = translate(generator, *slices, model.head_channels, "ct" if to_ct else "mr")
+        out[part] = unit[:, 0].float().clamp(-1, 1).cpu().numpy()
     return unit_to_hu(out, model.hu_window) if to_ct else (out + 1) / 2
 
 
