@@ -154,8 +154,8 @@ def textbook_gradients(networks, batch, settings):
     adversarial = (d_ct(show(fake_y, dx)) - 1).square().mean() + (d_mr(show(fake_x, dy)) - 1).square().mean()
     cycle = (go(f, fake_y, dx) - x).abs().mean() + (go(g, fake_x, dy) - y).abs().mean()
     identity = (go(g, y, dy) - y).abs().mean() + (go(f, x, dx) - x).abs().mean()
-    anatomy = ((fake_y - dx[:, 1:2]).abs() * (dx[:, :1] > -1)).mean()
-    anatomy = anatomy + ((fake_x - dy[:, 2:3]).abs() * (dy[:, :1] > -1)).mean()
+    drawn_x, drawn_y = (torch.nn.functional.max_pool2d(1.0 * (d[:, :1] > -1), 5, 1, 2) for d in (dx, dy))
+    anatomy = ((fake_y - dx[:, 1:2]).abs() * drawn_x).mean() + ((fake_x - dy[:, 2:3]).abs() * drawn_y).mean()
     fallen = 1 - 0.75 * batch.images_seen / settings.images_seen
     total = (
         settings.weight_adversarial * adversarial

@@ -33,14 +33,14 @@ def identity_loss(same: Tensor, real: Tensor) -> Tensor:
 
 
 def anatomy_loss(made: Tensor, expected: Tensor, inside: Tensor) -> Tensor:
-    """E[|G(x) - A|] over the head, A what an atlas expects at each place of it.
+    """E[|G(x) - A|] over what is drawn, A what an atlas expects at each place of it.
 
     Parameters
     ----------
     made, expected
         (B, 1, H, W).
     inside
-        bool (B, 1, H, W): the head; the sum over it is divided by all pixels.
+        bool (B, 1, H, W): where; the sum over it is divided by all pixels.
     """
     zero = torch.zeros((), dtype=made.dtype, device=made.device)
     return _l1(torch.where(inside, made, zero), torch.where(inside, expected.to(made.dtype), zero))

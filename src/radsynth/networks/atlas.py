@@ -9,7 +9,6 @@ STATISTICS = 6
 """Maps of an atlas: mean, 10th, 50th and 90th percentile, smoothed mean, and the mean depth below the skin, mm."""
 
 _FEATURES = (STATISTICS - 1) + 5 + 3
-_LEAST_DEPTH_MM = 0.3
 
 
 class Atlas(nn.Module):
@@ -30,6 +29,7 @@ class Atlas(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         self.register_buffer("statistics", torch.zeros(STATISTICS, *shape, dtype=torch.float16))
+        self.register_buffer("least_depth_mm", torch.zeros(()))
         self.register_buffer("depth_of_other_modality", torch.zeros(*shape, dtype=torch.float16))
         self.layers = nn.Sequential(
             nn.Linear(_FEATURES, width),
@@ -65,7 +65,7 @@ class Atlas(nn.Module):
         inside = depth_mm > 0
         if not own:
             moved = depth_mm + statistics[-1] - self.depth_of_other_modality[slices].float()
-            depth_mm = torch.where(inside, moved.clamp_min(_LEAST_DEPTH_MM), depth_mm)
+            depth_mm = torch.where(inside, moved.maximum(self.least_depth_mm), depth_mm)
         out = torch.full_like(depth_mm, -1.0)
         position = grid_positions(self.shape, slices)[inside]
         with torch.autocast(out.device.type, enabled=False):

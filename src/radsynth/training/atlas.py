@@ -91,6 +91,7 @@ def train_atlas(
         result=atlas.layers.state_dict,
     )
     atlas.statistics.copy_(torch.from_numpy(head_statistics(heads, places, window)))
+    atlas.least_depth_mm.fill_(min(float(d[d > 0].min()) for d in (heads.volume(place)[1] for place in places)))
     usual = mean_depth(other) if other.rows else mean_depth(heads)
     atlas.depth_of_other_modality.copy_(torch.from_numpy(usual))
     return atlas.eval().requires_grad_(False)

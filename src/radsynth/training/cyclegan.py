@@ -56,13 +56,15 @@ def read_by(network: nn.Module, image: Tensor, geometry: Tensor, head_channels: 
     return network(torch.cat([image, geometry], 1)) if head_channels else network(image)
 
 
-def with_air(image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
-    """Set all outside the head, widened by `BACKGROUND_MARGIN`, to -1 (air; black): known, so nothing to be learned."""
-    if not head_channels:
-        return image
+def drawn_in(geometry: Tensor) -> Tensor:
+    """Where a picture is drawn: the head, widened by `BACKGROUND_MARGIN`; bool (B, 1, H, W)."""
     side = 2 * BACKGROUND_MARGIN + 1
-    head = F.max_pool2d((geometry[:, :1] > -1).to(image.dtype), side, 1, BACKGROUND_MARGIN) > 0
-    return torch.where(head, image, image.new_tensor(-1.0))
+    return F.max_pool2d((geometry[:, :1] > -1).to(geometry.dtype), side, 1, BACKGROUND_MARGIN) > 0
+
+
+def with_air(image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
+    """Set all outside `drawn_in` to -1 (air; black): known, so nothing to be learned."""
+    return torch.where(drawn_in(geometry), image, image.new_tensor(-1.0)) if head_channels else image
 
 
 def translate(generator: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool, to: str) -> Tensor:
@@ -101,7 +103,7 @@ def build_phases(
         L(G, F, D_ct, D_mr) = w_adversarial (L_GAN(G, D_ct) + L_GAN(F, D_mr))             equation 3
                             + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
                             + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
-                            + w_anatomy  (E|G(x) - A_ct| + E|F(y) - A_mr|)             in the head; not in the paper
+                            + w_anatomy  (E|G(x) - A_ct| + E|F(y) - A_mr|)             where drawn; not in the paper
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
@@ -147,7 +149,7 @@ def build_phases(
             if w_anatomy:
                 fallen = 1 - images_seen / settings.images_seen * (1 - settings.anatomy_floor)
                 terms = [
-                    anatomy_loss(made_slice, place[:, EXPECTED[name] : EXPECTED[name] + 1], place[:, :1] > -1)
+                    anatomy_loss(made_slice, place[:, EXPECTED[name] : EXPECTED[name] + 1], drawn_in(place))
                     for name, made_slice, place in (("ct", g_x, x_place), ("mr", f_y, y_place))
                     if name in atlases
                 ]
