@@ -16,12 +16,14 @@ import time
 
 import torch
 
+from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, low_pass, perceptual_loss
 from radsynth.losses.relativistic import relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
 from radsynth.training.device import Device
-from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases
+from radsynth.training.loop import Phase
+from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, same_crop
 
 CPU = torch.device("cpu")
 TOKENS = 80
@@ -38,20 +40,38 @@ def random_batch(batch_size: int, size: int, token_width: int, dtype: torch.dtyp
     return ReportBatch(torch.rand(batch_size, 1, size, size, dtype=dtype) * 2 - 1, *text(), *text(), step=8_000_001)
 
 
-def textbook_discriminator_move(gan: ReportGan, encoder: PosteriorEncoder, b: ReportBatch, s: TrainReportGan) -> None:
-    """Three passes of the discriminator, one after the other."""
+def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: ReportBatch, s: TrainReportGan) -> None:
+    """Both moves call by call: every picture alone through the discriminator, every report alone."""
     with torch.no_grad():
         condition = gan.conditioner(b.tokens, b.mask, b.view)
         other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
-        half = (len(b.pictures) + 1) // 2
-        mean, log_variance = encoder(b.pictures[:half])
-        noise = torch.randn(len(b.pictures), gan.noise_size)
-        noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-        fake = gan.generator(noise, condition, b.tokens, b.mask).to(b.pictures.dtype)
-    on_real, on_fake = gan.discriminator(b.pictures, condition), gan.discriminator(fake, condition)
+    half = (len(b.pictures) + 1) // 2
+    mean, log_variance = encoder(b.pictures[:half])
+    noise = torch.randn(len(b.pictures), gan.noise_size)
+    noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
+    fake = gan.generator(noise, condition, b.tokens, b.mask)
+    rebuilt, target = fake[:half], b.pictures[:half]
+    with torch.no_grad():
+        on_real = gan.discriminator(b.pictures, condition)
+    loss = s.weight_kl * kl_to_standard_normal(mean, log_variance)
+    loss = loss + s.weight_adversarial * relativistic_loss(gan.discriminator(fake, condition), on_real)
+    loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
+    crops = same_crop(rebuilt, target, s.perceptual_crop)
+    loss = loss + s.weight_perceptual * perceptual_loss(*(vgg.features(x) for x in crops))
+    loss.backward()
+    gan.discriminator.zero_grad()
+    on_real, on_fake = gan.discriminator(b.pictures, condition), gan.discriminator(fake.detach(), condition)
     on_other = gan.discriminator(b.pictures, other)
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
     (s.weight_adversarial * loss).backward()
+
+
+def radsynth_step(gan: ReportGan, phases: list[Phase], batch: ReportBatch) -> None:
+    """The moves that `train_report_gan` plays, each network frozen while another learns."""
+    for phase in phases:
+        for module in (gan.generator, gan.discriminator):
+            module.requires_grad_(module in phase.modules)
+        phase.accumulate(batch)
 
 
 def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder, Vgg]:
@@ -64,17 +84,21 @@ def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan,
 
 
 def largest_gradient_difference(s: TrainReportGan) -> float:
-    """Of the discriminator's gradients in float64, relative to the largest gradient."""
-    gan, encoder, vgg = (n.double() for n in networks(s, 64, 24))
-    batch = random_batch(4, 64, 24, torch.float64)
-    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"))
-    found = []
-    for move in (lambda: phases[0].accumulate(batch), lambda: textbook_discriminator_move(gan, encoder, batch, s)):
-        gan.discriminator.zero_grad()
+    """Of all trained networks in float64, relative to the largest gradient of each network."""
+    s = s.model_copy(update={"perceptual_crop": 32})
+    batch, found = random_batch(4, 64, 24, torch.float64), []
+    for ours in (True, False):
+        gan, encoder, vgg = (n.double() for n in networks(s, 64, 24))
+        torch.set_default_dtype(torch.float64)
         torch.manual_seed(2)
-        move()
-        found.append(torch.cat([p.grad.flatten() for p in gan.discriminator.parameters()]))
-    return ((found[0] - found[1]).abs().max() / found[1].abs().max()).item()
+        if ours:
+            radsynth_step(gan, build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"))[0], batch)
+        else:
+            textbook_step(gan, encoder, vgg, batch, s)
+        torch.set_default_dtype(torch.float32)
+        learned = (gan.generator, gan.discriminator, encoder)
+        found.append([torch.cat([p.grad.flatten() for p in m.parameters() if p.grad is not None]) for m in learned])
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*found, strict=True))
 
 
 def main() -> None:
@@ -87,16 +111,13 @@ def main() -> None:
     gan, encoder, vgg = networks(s, 256, 384)
     batch = random_batch(s.batch_size, 256, 384, torch.float32)
     plain = [copy.deepcopy(n) for n in (gan, encoder, vgg)]
-    fast_phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, s.precision))
-    slow_phases, _ = build_phases(*plain, s, Device(CPU, "32-true"))
+    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, s.precision))
 
     def textbook() -> None:
-        textbook_discriminator_move(plain[0], plain[1], batch, s)
-        slow_phases[1].accumulate(batch)
+        textbook_step(*plain, batch, s)
 
     def ours() -> None:
-        for phase in fast_phases:
-            phase.accumulate(batch)
+        radsynth_step(gan, phases, batch)
 
     seconds: dict[str, list[float]] = {"textbook float32": [], f"radsynth {s.precision}": []}
     for repetition in range(steps + 1):

@@ -142,7 +142,7 @@ class ReportGenerator(nn.Module):
                 x = self.attention[attention](x, tokens, mask)
         x = self.to_picture(F.leaky_relu(x, 0.2))
         with torch.autocast(x.device.type, enabled=False):
-            return F.pixel_shuffle(x.float(), self.subpixel)
+            return F.pixel_shuffle(x.to(torch.promote_types(x.dtype, torch.float32)), self.subpixel)
 
 
 class _DownBlock(nn.Module):
