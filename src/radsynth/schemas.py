@@ -45,7 +45,7 @@ class Table:
         self._require(list(frame.columns), path)
         try:
             table = pa.Table.from_pandas(frame[list(self.columns)], schema=self.schema, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        except (pa.ArrowException, OverflowError) as error:
             raise RadsynthError(f"a value does not fit the {self.name} table: {error}", where=path) from error
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary)
@@ -62,12 +62,12 @@ class Table:
             table = pq.read_table(path)
         except FileNotFoundError:
             raise RadsynthError("no such table", where=path, expected=self.name, next_step="run `dvc repro`") from None
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise RadsynthError(f"not a readable Parquet file ({error})", where=path, expected=self.name) from error
         self._require(table.column_names, path)
         try:
             return table.select(list(self.columns)).cast(self.schema).to_pandas()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except pa.ArrowException as error:
             raise RadsynthError(f"not the {self.name} table ({error})", where=path) from error
 
     def empty(self) -> pd.DataFrame:

@@ -39,8 +39,7 @@ _CORRUPT = (
     OSError,
     ValueError,
     OverflowError,
-    NotImplementedError,
-    RuntimeError,
+    RuntimeError,  # zipfile: encrypted, or a compression that it does not know
 )
 
 

@@ -27,7 +27,7 @@ from radsynth.settings import TrainCyclegan
 from radsynth.training.atlas import train_atlases
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
-from radsynth.training.loop import Follow, Outcome, Phase, train
+from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model
 from radsynth.training.pool import ImagePool
 from radsynth.training.slices import (
@@ -182,11 +182,6 @@ def build_phases(
         judge = rate(settings.discriminator_learning_rate)
         phases.append(Phase("discriminators", (d_ct, d_mr), optimizers["discriminators"], discriminators, judge))
     return phases
-
-
-def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> float:
-    """`learning_rate` in the first half of training, then falling in a straight line to zero at its end."""
-    return learning_rate * min(1.0, 2 * (1 - images_seen / total_images))
 
 
 def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:

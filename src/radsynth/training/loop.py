@@ -176,6 +176,11 @@ def train(
     return Outcome(history, system, seen, best_seen, best_score, best)
 
 
+def linear_decay(images_seen: int, total_images: int, learning_rate: float) -> float:
+    """`learning_rate` in the first half of training, then falling in a straight line to zero at its end."""
+    return learning_rate * min(1.0, 2 * (1 - images_seen / total_images))
+
+
 def forget_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a finished training, once its model is written."""
     shutil.rmtree(folder, ignore_errors=True)

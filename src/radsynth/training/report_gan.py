@@ -36,7 +36,7 @@ from radsynth.training.chest_data import TARGETS, ChestSet, learnable
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 from radsynth.training.findings import masked_bce, predict
-from radsynth.training.loop import Follow, Outcome, Phase, train
+from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
@@ -257,7 +257,7 @@ def build_phases(
         return {name: value.detach() for name, value in losses.items()}
 
     def rate(seen: int) -> float:
-        return s.learning_rate * min(1.0, 2 * (1 - seen / s.images_seen))
+        return linear_decay(seen, s.images_seen, s.learning_rate)
 
     moves = (
         ("generator", (generator, encoder), generator_move),
