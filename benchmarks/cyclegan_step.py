@@ -21,7 +21,7 @@ from radsynth import settings as settings_module
 from radsynth.networks.resnet_generator import FewChannelConv2d
 from radsynth.settings import TrainCyclegan
 from radsynth.training.cyclegan import GEOMETRY, build_networks, build_optimizers, build_phases, with_air
-from radsynth.training.device import Device
+from radsynth.training.device import Device, pick_device
 from radsynth.training.pool import ImagePool
 from radsynth.training.slices import Pair, Slices
 
@@ -50,8 +50,10 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
         return torch.cat([image, place], 1) if heads else image
 
     def go(generator: nn.Module, image: Tensor, place: Tensor) -> Tensor:
-        expected = (place[:, 1:2] if generator is g else place[:, 2:3]) if heads else 0
-        return with_air(generator(show(image, place)) + expected, place, heads)
+        if not heads:
+            return generator(image)
+        start = place[:, 1:2] if generator is g else place[:, 2:3]
+        return with_air(generator(torch.cat([image, place, start], 1)) + start, place, heads)
 
     def step() -> None:
         (x, dx), (y, dy) = batch.mr, batch.ct
@@ -84,7 +86,8 @@ def radsynth_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, prec
     """The phases that `train_cyclegan` plays."""
     pools = {"ct": ImagePool(own.pool_size, 0), "mr": ImagePool(own.pool_size, 1)}
     optimizers = build_optimizers(networks, own)
-    phases = build_phases(networks, optimizers, pools, own, Device(torch.device("cpu"), precision))
+    device = Device(torch.device("cpu"), precision)
+    phases = build_phases(networks, optimizers, pools, own, device, nn.ModuleDict())
 
     def step() -> None:
         for phase in phases:
@@ -121,7 +124,8 @@ def random_batch(batch_size: int, side: int) -> Pair:
     rows, columns = torch.meshgrid(place, place, indexing="ij")
     geometry = torch.stack([depth, rows, columns]).expand(batch_size, -1, -1, -1).contiguous()
     images = (torch.rand(batch_size, 1, side, side, generator=random) * 2 - 1 for _ in range(2))
-    return Pair(*(Slices(image, geometry) for image in images), images_seen=0)
+    none = torch.empty(batch_size, 0, side, side)
+    return Pair(*(Slices(image, geometry, none, none) for image in images), images_seen=0)
 
 
 def main() -> None:
@@ -140,10 +144,11 @@ def main() -> None:
         raise SystemExit("the gradients differ: no time is taken")
 
     batch = random_batch(own.batch_size, arguments.side)
+    precision = pick_device(own.precision).precision
     ours = build_networks(own, seed=0)
     steps = {
         "textbook float32": textbook_step(textbook_networks(ours), batch, own, own.learning_rate),
-        f"radsynth {own.precision}": radsynth_step(ours, batch, own, own.precision),
+        f"radsynth {precision}": radsynth_step(ours, batch, own, precision),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for repetition in range(arguments.steps + 1):

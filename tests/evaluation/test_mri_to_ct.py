@@ -58,14 +58,22 @@ def test_every_figure_says_what_it_is(model):
     json.dumps(metrics, allow_nan=False)
 
 
-def test_the_atlas_is_a_baseline_where_there_is_one(model):
+def test_the_atlas_is_a_baseline_where_there_is_one_with_and_without_the_grey_values_of_the_mr(model):
     mr, ct = make_heads("MR", ["p", "q"]), make_heads("CT", ["p", "q"])
     assert "mae_hu_atlas" not in evaluate_mri_to_ct(model, mr, ct, ct, repetitions=10, seed=0)
     model.atlases["ct"] = Atlas((8, 12, 12))
+    model.atlases["ct"].likelihood[:] = torch.rand_like(model.atlases["ct"].likelihood)
     metrics = evaluate_mri_to_ct(model, mr, ct, ct, repetitions=10, seed=0)
     inside = ct.depth_mm[0] > 0
-    wrong = [np.abs(expected_ct(model, mr.of(s)[1]) - ct.of(s)[0])[inside].mean() for s in ("p", "q")]
-    assert metrics["mae_hu_atlas"] == pytest.approx(np.mean(wrong), rel=1e-4)
+
+    def error(subject, with_mr):
+        image, depth = mr.of(subject)
+        expected = expected_ct(model, depth, image if with_mr else None)
+        return np.abs(expected - ct.of(subject)[0])[inside].mean()
+
+    assert metrics["mae_hu_place"] == pytest.approx(np.mean([error(s, False) for s in ("p", "q")]), rel=1e-4)
+    assert metrics["mae_hu_atlas"] == pytest.approx(np.mean([error(s, True) for s in ("p", "q")]), rel=1e-4)
+    assert metrics["mae_hu_atlas"] != metrics["mae_hu_place"]
 
 
 def test_a_subject_is_compared_with_his_own_ct(model):

@@ -45,12 +45,19 @@ def test_norm_is_on_all_but_the_first_and_the_last_convolution_or_on_none():
 
 def test_a_discriminator_without_norm_begins_with_features_of_the_size_of_its_input():
     torch.manual_seed(0)
-    networks = cyclegan_networks(2, width=8, blocks=1, discriminator_layers=3, seed=0, discriminator_norm=False)
+    networks = cyclegan_networks(2, 2, width=8, blocks=1, discriminator_layers=3, seed=0, discriminator_norm=False)
     assert 0.3 < networks["discriminator_ct"].body(torch.randn(2, 2, 96, 96)).std() < 3
 
 
 def test_the_four_networks_start_as_the_seed_says():
-    arguments = {"in_channels": 2, "width": 4, "blocks": 1, "discriminator_layers": 2, "discriminator_norm": True}
+    arguments = {
+        "generator_channels": 2,
+        "discriminator_channels": 2,
+        "width": 4,
+        "blocks": 1,
+        "discriminator_layers": 2,
+        "discriminator_norm": True,
+    }
     one, again, other = (cyclegan_networks(**arguments, seed=seed) for seed in (1, 1, 2))
     assert set(one) == {"mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"}
     first = [p for p in one.parameters() if p.ndim == 4]

@@ -42,7 +42,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     torch.manual_seed(0)
     gan = ReportGan(size=32, width=4, subpixel=2, noise_size=8, token_width=384).eval()
     classifier, vgg = FindingsClassifier(len(FINDINGS), width=2), Vgg(((2,), (4,)), classes=len(FINDINGS))
-    heads = cyclegan_networks(1 + GEOMETRY, width=4, blocks=1, discriminator_layers=2, seed=0)
+    heads = cyclegan_networks(2 + GEOMETRY, 1 + GEOMETRY, width=4, blocks=1, discriminator_layers=2, seed=0)
     atlases = nn.ModuleDict({"ct": Atlas((20, 28, 24)), "mr": Atlas((20, 28, 24))})
     common = {"seed": 7, "images_seen": 200}
     save_model(
@@ -63,7 +63,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
         nn.ModuleDict({**heads, "atlases": atlases}).state_dict(),
         common
         | {
-            "network": {"in_channels": 1 + GEOMETRY, "width": 4, "blocks": 1, "discriminator_layers": 2},
+            "network": {
+                "generator_channels": 2 + GEOMETRY,
+                "discriminator_channels": 1 + GEOMETRY,
+                "width": 4,
+                "blocks": 1,
+                "discriminator_layers": 2,
+            },
             "hu_window": [-1024.0, 2000.0],
             "head_channels": True,
             "atlases": {"ct": [20, 28, 24], "mr": [20, 28, 24]},

@@ -7,7 +7,7 @@ import torch
 
 from radsynth import settings as settings_module
 from radsynth.errors import RadsynthError
-from radsynth.networks.atlas import Atlas
+from radsynth.networks.atlas import LEVELS, Atlas
 from radsynth.training.atlas import train_atlases
 from radsynth.training.cyclegan import (
     MriToCt,
@@ -31,6 +31,7 @@ from radsynth.training.slices import (
     Heads,
     Pair,
     Slices,
+    densities,
     depth_channel,
     geometry_channels,
     head_in_both,
@@ -119,7 +120,8 @@ def game(settings, double=False):
     if double:
         networks.double()
     pools = {name: ImagePool(settings.pool_size, 0) for name in ("ct", "mr")}
-    return networks, build_phases(networks, build_optimizers(networks, settings), pools, settings, CPU)
+    optimizers = build_optimizers(networks, settings)
+    return networks, build_phases(networks, optimizers, pools, settings, CPU, fresh_atlases())
 
 
 def play(networks, phases, batch):
@@ -142,20 +144,28 @@ def textbook_gradients(networks, batch, settings):
     def show(image, place):
         return torch.cat([image, place], 1) if settings.head_channels else image
 
-    def go(generator, image, place):
-        expected = {g: place[:, 1:2], f: place[:, 2:3]}[generator] if settings.head_channels else 0
-        return with_air(generator(show(image, place)) + expected, place, settings.head_channels)
+    atlases = fresh_atlases()
+
+    def expected_of(image, density, name):
+        return atlases[name].median(atlases[name].posterior(density, image.detach())).double()
+
+    def go(generator, image, place, start):
+        if not settings.head_channels:
+            return generator(image)
+        return with_air(generator(torch.cat([image, place, start], 1)) + start, place, True)
 
     g, f, d_ct, d_mr = (networks[n] for n in ("mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"))
-    x, dx = with_air(*batch.mr, settings.head_channels), batch.mr.geometry
-    y, dy = with_air(*batch.ct, settings.head_channels), batch.ct.geometry
+    x, dx = with_air(batch.mr.image, batch.mr.geometry, settings.head_channels), batch.mr.geometry
+    y, dy = with_air(batch.ct.image, batch.ct.geometry, settings.head_channels), batch.ct.geometry
     networks.requires_grad_(True).zero_grad()
-    fake_y, fake_x = go(g, x, dx), go(f, y, dy)
+    ax, ay = expected_of(x, batch.mr.ct_density, "ct"), expected_of(y, batch.ct.mr_density, "mr")
+    fake_y, fake_x = go(g, x, dx, ax), go(f, y, dy, ay)
+    bx, by = expected_of(fake_y, batch.mr.mr_density, "mr"), expected_of(fake_x, batch.ct.ct_density, "ct")
     adversarial = (d_ct(show(fake_y, dx)) - 1).square().mean() + (d_mr(show(fake_x, dy)) - 1).square().mean()
-    cycle = (go(f, fake_y, dx) - x).abs().mean() + (go(g, fake_x, dy) - y).abs().mean()
-    identity = (go(g, y, dy) - y).abs().mean() + (go(f, x, dx) - x).abs().mean()
+    cycle = (go(f, fake_y, dx, bx) - x).abs().mean() + (go(g, fake_x, dy, by) - y).abs().mean()
+    identity = (go(g, y, dy, dy[:, 1:2]) - y).abs().mean() + (go(f, x, dx, dx[:, 2:3]) - x).abs().mean()
     drawn_x, drawn_y = (torch.nn.functional.max_pool2d(1.0 * (d[:, :1] > -1), 5, 1, 2) for d in (dx, dy))
-    anatomy = ((fake_y - dx[:, 1:2]).abs() * drawn_x).mean() + ((fake_x - dy[:, 2:3]).abs() * drawn_y).mean()
+    anatomy = ((fake_y - ax).abs() * drawn_x).mean() + ((fake_x - ay).abs() * drawn_y).mean()
     fallen = 1 - 0.75 * batch.images_seen / settings.images_seen
     total = (
         settings.weight_adversarial * adversarial
@@ -256,19 +266,64 @@ def test_depth_is_minus_one_outside_the_head_and_rises_inward():
     assert 0 < channel[1] < channel[-1] < 1
 
 
-def test_geometry_holds_the_depth_and_what_both_atlases_expect():
+def geometry_of(depth, modality, atlases):
+    return geometry_channels(depth, *densities(depth, np.arange(6), modality, atlases), atlases)
+
+
+def test_geometry_holds_the_depth_and_what_is_usual_in_both_modalities():
     depth = make_heads("MR", ["a"]).depth_mm[0]
     atlases = fresh_atlases()
     for atlas in atlases.values():
         atlas.statistics[-1] = 5
-    geometry = geometry_channels(depth, np.arange(6), "MR", atlases)
+    geometry = geometry_of(depth, "MR", atlases)
     assert geometry.shape == (6, 3, 16, 16)
     assert geometry.dtype == torch.float32
     assert np.array_equal(geometry[:, 0].numpy(), depth_channel(depth))
     assert (geometry[:, 1:].movedim(1, -1)[torch.from_numpy(depth == 0)] == -1).all()
-    as_ct = geometry_channels(depth, np.arange(6), "CT", atlases)
+    as_ct = geometry_of(depth, "CT", atlases)
     assert not torch.equal(geometry[:, 1], as_ct[:, 1]), "the CT atlas moves the depth of an MR"
-    assert (geometry_channels(depth, np.arange(6), "MR", torch.nn.ModuleDict())[:, 1:] == 0).all()
+    assert (geometry_of(depth, "MR", torch.nn.ModuleDict())[:, 1:] == 0).all()
+
+
+def test_the_median_of_a_density_lies_within_the_level_that_reaches_the_half():
+    atlas = Atlas((1, 1, 3))
+    density = torch.zeros(1, LEVELS, 1, 3)
+    density[0, 7, 0, 0] = 1
+    density[0, [3, 20], 0, 1] = torch.tensor([0.4, 0.6])
+    edges = atlas.edges
+    within = edges[20] + (0.5 - 0.4) / 0.6 * (edges[21] - edges[20])
+    expected = [float((edges[7] + edges[8]) / 2), float(within), -1]
+    assert atlas.median(density).flatten().tolist() == pytest.approx(expected)
+
+
+def test_the_posterior_is_the_prior_until_a_likelihood_is_known():
+    atlas = Atlas((1, 1, 2))
+    density = torch.rand(1, LEVELS, 1, 2)
+    density /= density.sum(1, keepdim=True)
+    seen = torch.tensor([[[[-1.0, 1.0]]]])
+    assert torch.allclose(atlas.posterior(density, seen), density)
+    atlas.likelihood[5, 0] = 1000
+    assert atlas.posterior(density, seen)[0, 5, 0, 0] > 0.9
+    assert torch.allclose(atlas.posterior(density, seen)[..., 1], density[..., 1], atol=1e-6)
+
+
+def test_the_joint_histogram_is_learned_from_different_people():
+    """The place says which of two tissues is likelier, the grey value of the MR which it is."""
+    random = np.random.default_rng(0)
+    ct, mr = make_heads("CT", list("abcdefgh")), make_heads("MR", list("ijklmnop"))
+    for heads, values in ((ct, (0, 900)), (mr, (0.8, 0.2))):
+        likelihood_of_first = np.where(np.arange(16) < 8, 0.85, 0.15)
+        heads.images[:] = np.where(random.random(heads.images.shape) < likelihood_of_first, *values)
+    atlas = train_atlases(mr, ct, WINDOW, 3200, 0, CPU)["ct"]
+    image, depth = mr.volume(0)
+    density, _ = densities(depth, np.arange(6), "MR", torch.nn.ModuleDict({"ct": atlas}))
+    usual = unit_to_hu(atlas.median(density)[:, 0].numpy(), WINDOW)
+    seen = torch.from_numpy(2 * image - 1)[:, None]
+    expected = unit_to_hu(atlas.median(atlas.posterior(density, seen))[:, 0].numpy(), WINDOW)
+    inside, true = depth > 0, np.where(image > 0.5, 0, 900)
+    share_right = (np.abs(expected - true) < 200)[inside].mean()
+    assert share_right > 0.97
+    assert share_right > (np.abs(usual - true) < 200)[inside].mean() + 0.1
 
 
 def test_the_atlas_learns_what_is_usual_at_a_depth_and_a_place():
@@ -278,8 +333,10 @@ def test_the_atlas_learns_what_is_usual_at_a_depth_and_a_place():
     ct.images[:] = np.where(depth > 9, 800, 0)
     ct.images[:, :, :8] += 100
     ct.images[0][depth[0] > 0] += 700
+    ct.images[:] += np.random.default_rng(0).normal(0, 15, ct.images.shape).astype(np.int16)
     atlas = train_atlases(mr, ct, WINDOW, 1600, 0, CPU)["ct"]
-    hu = unit_to_hu(atlas(torch.from_numpy(depth[1]), torch.arange(6), True)[:, 0].numpy(), WINDOW)
+    density = atlas.density(torch.from_numpy(depth[1]), torch.arange(6), own=True)
+    hu = unit_to_hu(atlas.median(density)[:, 0].numpy(), WINDOW)
     assert (hu[depth[1] == 0] == -1024).all()
     wrong = np.abs(hu - ct.images[1])[depth[1] > 0]
     assert np.median(wrong) < 40

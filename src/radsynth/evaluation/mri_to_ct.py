@@ -6,17 +6,19 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from radsynth.evaluation.baselines_ct import hu_quantiles, match_histogram, mean_ct, median_ct
 from radsynth.evaluation.ct_fidelity import DEFINITIONS, ct_fidelity
 from radsynth.evaluation.intervals import bootstrap_interval
 from radsynth.training.cyclegan import MriToCt, translate_volume, unpaired_proxy
-from radsynth.training.slices import Heads, geometry_channels, head_in_both, paired_subjects, unit_to_hu
+from radsynth.training.slices import Heads, densities, head_in_both, image_channel, paired_subjects, unit_to_hu
 
 BASELINES = {
     "mean_ct": "voxel-wise mean of the training CTs on the common grid",
     "median_ct": "voxel-wise median of the training CTs on the common grid",
-    "atlas": "what the model's CT atlas expects of the MR's head mask, the MR's grey values unseen",
+    "place": "what is usual in a CT at this place of the MR's head mask (the model's CT atlas), its grey values unseen",
+    "atlas": "what the model's CT atlas expects of the MR, pixel by pixel: what the CycleGAN starts from",
     "histogram_matching": "MR given the histogram of the training CTs inside the head",
 }
 
@@ -38,16 +40,31 @@ def synthesizers(model: MriToCt, train_ct: Heads) -> dict[str, Callable[[np.ndar
         "": lambda mr, depth: translate_volume(model, mr, depth),
         "mean_ct": lambda mr, depth: mean,
         "median_ct": lambda mr, depth: median,
-        "atlas": lambda mr, depth: expected_ct(model, depth),
+        "place": lambda mr, depth: expected_ct(model, depth, None),
+        "atlas": lambda mr, depth: expected_ct(model, depth, mr),
         "histogram_matching": lambda mr, depth: match_histogram(mr, depth > 0, quantiles),
     }
-    return ways if "ct" in model.atlases else {name: way for name, way in ways.items() if name != "atlas"}
+    return ways if "ct" in model.atlases else {k: way for k, way in ways.items() if k not in ("place", "atlas")}
 
 
-def expected_ct(model: MriToCt, depth_mm: np.ndarray) -> np.ndarray:
-    """What the model's CT atlas expects of an MR head with this depth (Z, Y, X): float32 HU, air outside the head."""
-    channels = geometry_channels(depth_mm, np.arange(len(depth_mm)), "MR", model.atlases)
-    return unit_to_hu(channels[:, 1].numpy(), model.hu_window)
+def expected_ct(model: MriToCt, depth_mm: np.ndarray, mr: np.ndarray | None) -> np.ndarray:
+    """What the model's CT atlas expects of an MR head: float32 HU (Z, Y, X), air outside the head.
+
+    Parameters
+    ----------
+    depth_mm
+        (Z, Y, X) of the MR's head mask.
+    mr
+        (Z, Y, X), 0..1; None where the grey values are not to be used.
+    """
+    atlas, made = model.atlases["ct"], np.empty(depth_mm.shape, np.float32)
+    for z in range(len(depth_mm)):  # a density of the whole head would not be small
+        density, _ = densities(depth_mm[z : z + 1], np.array([z]), "MR", model.atlases)
+        if mr is not None:
+            seen = image_channel(mr[z : z + 1, None], "MR", model.hu_window)
+            density = atlas.posterior(density, torch.from_numpy(seen).to(density.device))
+        made[z] = atlas.median(density)[0, 0].cpu().numpy()
+    return unit_to_hu(made, model.hu_window)
 
 
 def evaluate_mri_to_ct(

@@ -1,4 +1,4 @@
-"""What is usually at a place of an aligned head, fitted to the depth below this person's skin."""
+"""What is usually at a place of an aligned head, given how deep it lies and what the other modality shows there."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from torch import Tensor, nn
 
 STATISTICS = 6
 """Maps of an atlas: mean, 10th, 50th and 90th percentile, smoothed mean, and the mean depth below the skin, mm."""
+LEVELS = 32
+"""Grey levels of the atlas's own modality, unequally wide."""
+SEEN_LEVELS = 48
+"""Grey levels of the other modality, equally wide from -1 to 1."""
 
 _FEATURES = (STATISTICS - 1) + 5 + 3
 
 
 class Atlas(nn.Module):
-    """Depth below the skin and place on the grid -> grey value of one modality, pixel by pixel.
+    """Probability of each grey level of one modality at each pixel of a head: a prior, and a posterior.
 
-    It reads how the heads it learned from look at this voxel, and how much deeper or shallower than theirs this head is
-    here: an average head that fits itself to the shape of each. It never sees the picture of the head in question.
+    The prior p(level | place, depth) reads how the heads it learned from look at this voxel, and how much deeper or
+    shallower than theirs this head is here: an average head that fits itself to the shape of each. The posterior
+    multiplies it by p(seen | level), the joint histogram of registration, for the grey value that the other modality
+    shows at the same pixel.
 
     Parameters
     ----------
@@ -23,6 +29,10 @@ class Atlas(nn.Module):
         (Z, Y, X) of the common grid.
     width
         Units of each of the two hidden layers.
+
+    References
+    ----------
+    Ashburner and Friston 2005, "Unified segmentation": place as the prior of a mixture of grey values.
     """
 
     def __init__(self, shape: tuple[int, int, int], width: int = 96) -> None:
@@ -31,24 +41,26 @@ class Atlas(nn.Module):
         self.register_buffer("statistics", torch.zeros(STATISTICS, *shape, dtype=torch.float16))
         self.register_buffer("least_depth_mm", torch.zeros(()))
         self.register_buffer("depth_of_other_modality", torch.zeros(*shape, dtype=torch.float16))
+        self.register_buffer("edges", torch.linspace(-1, 1, LEVELS + 1))
+        self.register_buffer("likelihood", torch.full((LEVELS, SEEN_LEVELS), 1 / SEEN_LEVELS))
         self.layers = nn.Sequential(
             nn.Linear(_FEATURES, width),
             nn.LeakyReLU(0.2),
             nn.Linear(width, width),
             nn.LeakyReLU(0.2),
-            nn.Linear(width, 1),
+            nn.Linear(width, LEVELS),
         )
 
     def of_pixels(self, statistics: Tensor, depth_mm: Tensor, position: Tensor) -> Tensor:
-        """Grey values (N,) of pixels with statistics (N, 6), depth (N,) and position (N, 3), float32 in -1..1."""
+        """Logits (N, LEVELS) of pixels with statistics (N, 6), depth (N,) and position (N, 3), float32."""
         usual_depth = statistics[:, -1]
         shape = torch.stack(
             [(depth_mm - usual_depth) / 10, torch.exp(-depth_mm / 4), torch.exp(-depth_mm / 8), usual_depth / 30], 1
         )
-        return self.layers(torch.cat([statistics[:, :-1], depth_mm[:, None] / 30, shape, position], 1)).squeeze(1)
+        return self.layers(torch.cat([statistics[:, :-1], depth_mm[:, None] / 30, shape, position], 1))
 
-    def forward(self, depth_mm: Tensor, slices: Tensor, own: bool) -> Tensor:
-        """The expected picture (B, 1, Y, X), float32 in -1..1, -1 outside the head.
+    def density(self, depth_mm: Tensor, slices: Tensor, own: bool) -> Tensor:
+        """p(level | place, depth), float32 (B, LEVELS, Y, X), 0 outside the head.
 
         Parameters
         ----------
@@ -66,12 +78,29 @@ class Atlas(nn.Module):
         if not own:
             moved = depth_mm + statistics[-1] - self.depth_of_other_modality[slices].float()
             depth_mm = torch.where(inside, moved.maximum(self.least_depth_mm), depth_mm)
-        out = torch.full_like(depth_mm, -1.0)
         position = grid_positions(self.shape, slices)[inside]
-        with torch.autocast(out.device.type, enabled=False):
-            values = self.of_pixels(statistics.movedim(0, -1)[inside], depth_mm[inside], position)
-        out[inside] = values.clamp(-1, 1)
-        return out[:, None]
+        with torch.autocast(depth_mm.device.type, enabled=False):
+            logits = self.of_pixels(statistics.movedim(0, -1)[inside], depth_mm[inside], position)
+        out = depth_mm.new_zeros((*depth_mm.shape, LEVELS))
+        out[inside] = logits.softmax(1)
+        return out.movedim(-1, 1)
+
+    def posterior(self, density: Tensor, seen: Tensor) -> Tensor:
+        """p(level | place, depth, seen) of a `density` (B, LEVELS, Y, X); `seen` (B, 1, Y, X) in -1..1."""
+        bins = ((seen[:, 0].float() + 1) * (SEEN_LEVELS / 2)).long().clamp(0, SEEN_LEVELS - 1)
+        product = density * self.likelihood.to(density)[:, bins].movedim(0, 1)
+        return product / product.sum(1, keepdim=True).clamp_min(1e-12)
+
+    def median(self, density: Tensor) -> Tensor:
+        """The median grey value (B, 1, Y, X), float32 in -1..1, -1 outside the head; even within a level."""
+        reached = density.cumsum(1)
+        half = 0.5 * reached[:, -1:]
+        level = (reached < half).sum(1, keepdim=True).clamp_max(LEVELS - 1)
+        share = density.gather(1, level)
+        below = reached.gather(1, level) - share
+        edges = self.edges.to(density)
+        value = edges[level] + (half - below) / share.clamp_min(1e-12) * (edges[level + 1] - edges[level])
+        return torch.where(half > 0, value, -1.0).clamp(-1, 1)
 
 
 def grid_positions(shape: tuple[int, int, int], slices: Tensor) -> Tensor:

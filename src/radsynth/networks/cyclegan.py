@@ -28,7 +28,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def cyclegan_networks(
-    in_channels: int,
+    generator_channels: int,
+    discriminator_channels: int,
     width: int,
     blocks: int,
     discriminator_layers: int,
@@ -39,8 +40,8 @@ def cyclegan_networks(
 
     Parameters
     ----------
-    in_channels
-        Channels that every network reads: the image, and what is known about each pixel beside it.
+    generator_channels, discriminator_channels
+        Channels that they read: the image, and what is known about each pixel beside it.
     width
         Filters of the first layer of every network.
     blocks
@@ -54,10 +55,10 @@ def cyclegan_networks(
     """
     networks = nn.ModuleDict(
         {
-            "mr_to_ct": ResnetGenerator(in_channels, 1, width, blocks),
-            "ct_to_mr": ResnetGenerator(in_channels, 1, width, blocks),
-            "discriminator_ct": PatchGan(in_channels, width, discriminator_layers, discriminator_norm),
-            "discriminator_mr": PatchGan(in_channels, width, discriminator_layers, discriminator_norm),
+            "mr_to_ct": ResnetGenerator(generator_channels, 1, width, blocks),
+            "ct_to_mr": ResnetGenerator(generator_channels, 1, width, blocks),
+            "discriminator_ct": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
+            "discriminator_mr": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
         }
     )
     initialise(networks, torch.Generator().manual_seed(seed))

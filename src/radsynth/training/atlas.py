@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from radsynth.networks.atlas import STATISTICS, Atlas, grid_positions
+from radsynth.networks.atlas import LEVELS, SEEN_LEVELS, STATISTICS, Atlas, grid_positions
 from radsynth.training.device import Device
 from radsynth.training.loop import Phase, train
 from radsynth.training.sampler import batch_indices
@@ -21,6 +23,13 @@ FOLDS = 4
 PIXELS = 16_384
 """Pixels of the head that one step learns from."""
 SMOOTH_PIXELS = 1.5
+SAMPLED_SLICES = 240
+"""Random slices that the levels and the joint histogram are learned from, at most."""
+SAMPLED_PIXELS = 2_000
+"""Random pixels of the head in each of them, at most."""
+LIKELIHOOD_ROUNDS = 25
+PSEUDO_SHARE = 0.01
+"""Share of a level of average size that every level is given as seen like any pixel: no likelihood is zero."""
 
 
 def train_atlases(
@@ -39,7 +48,7 @@ def train_atlases(
 def train_atlas(
     heads: Heads, other: Heads, window: tuple[float, float], slices: int, seed: int, device: Device, batch_size: int = 8
 ) -> Atlas:
-    """Fit the grey values of `heads` from voxel-wise statistics and skin depth, by L1: the conditional median.
+    """Fit the grey levels of `heads` from voxel-wise statistics and skin depth, by cross-entropy; then the likelihood.
 
     It needs no pairs: each head's own mask gives the depth of its own pixels. The statistics that a head is fitted from
     are those of the other heads' folds, so that nobody is explained by himself.
@@ -47,12 +56,14 @@ def train_atlas(
     Parameters
     ----------
     other
-        Heads of the other modality, whose mean depth is compared with that of `heads`.
+        Heads of the other modality: their mean depth is compared with that of `heads`, and `learn_likelihood` reads
+        them.
     slices
         How many slices to learn from; each step takes `PIXELS` of the pixels of `batch_size` slices.
     """
     torch.manual_seed(seed)
     atlas = Atlas(heads.images.shape[1:]).to(device.device)
+    atlas.edges.copy_(torch.from_numpy(level_edges(heads, window, seed)))
     optimizer = torch.optim.Adam(atlas.layers.parameters(), lr=3e-3)
     places = np.arange(len(heads.rows))
     by_fold = [head_statistics(heads, places[places % FOLDS != fold], window) for fold in range(FOLDS)]
@@ -76,9 +87,10 @@ def train_atlas(
 
     def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         statistics, depth_mm, position, grey = (t.to(device.device) for t in batch)
-        loss = (atlas.of_pixels(statistics, depth_mm, position) - grey).abs().mean()
+        level = torch.bucketize(grey, atlas.edges[1:-1], right=True)
+        loss = F.cross_entropy(atlas.of_pixels(statistics, depth_mm, position), level)
         loss.backward()
-        return {"difference": loss.detach()}
+        return {"cross_entropy": loss.detach()}
 
     train(
         what=f"learning the {heads.modality} atlas",
@@ -94,7 +106,69 @@ def train_atlas(
     atlas.least_depth_mm.fill_(min(float(d[d > 0].min()) for d in (heads.volume(place)[1] for place in places)))
     usual = mean_depth(other) if other.rows else mean_depth(heads)
     atlas.depth_of_other_modality.copy_(torch.from_numpy(usual))
-    return atlas.eval().requires_grad_(False)
+    atlas.eval().requires_grad_(False)
+    if other.rows:
+        learn_likelihood(atlas, other, window, seed)
+    return atlas
+
+
+def level_edges(heads: Heads, window: tuple[float, float], seed: int) -> np.ndarray:
+    """Edges of `LEVELS` grey levels, float32 (LEVELS + 1,), -1..1: half of them equally spaced, half at quantiles.
+
+    Soft tissue fills a few HU of thousands and wants fine levels, bone is rare and wants levels at all.
+    """
+    grey = np.concatenate([image[kept] for image, _, _, kept in sampled_pixels(heads, window, seed)])
+    quantiles = np.quantile(grey, np.linspace(0, 1, LEVELS // 2 + 2)[1:-1])
+    return np.sort(np.concatenate([np.linspace(-1, 1, LEVELS // 2 + 1), quantiles])).astype(np.float32)
+
+
+@torch.no_grad()
+def learn_likelihood(atlas: Atlas, other: Heads, window: tuple[float, float], seed: int) -> None:
+    """Learn p(seen | level) from heads of the other modality, without a pair, by expectation maximisation.
+
+    What is seen at a pixel comes from one of the levels that the atlas holds possible at this place. Each round shares
+    every pixel out among its levels by the posterior, and counts anew.
+
+    References
+    ----------
+    Dempster, Laird and Rubin 1977, "Maximum Likelihood from Incomplete Data via the EM Algorithm".
+    Ashburner and Friston 2005, "Unified segmentation".
+    """
+    device = atlas.edges.device
+    found_priors, found_bins = [], []
+    for image, depth_mm, z, kept in sampled_pixels(other, window, seed):
+        density = atlas.density(torch.from_numpy(depth_mm).to(device), torch.tensor([z], device=device), own=False)
+        found_priors.append(density.movedim(1, -1)[torch.from_numpy(kept).to(device)])
+        found_bins.append(((torch.from_numpy(image[kept]) + 1) * (SEEN_LEVELS / 2)).long().clamp(0, SEEN_LEVELS - 1))
+    if not found_priors:
+        return
+    priors, bins = torch.cat(found_priors), torch.cat(found_bins).to(device)
+    pseudo = torch.bincount(bins, minlength=SEEN_LEVELS) * (PSEUDO_SHARE / LEVELS)
+    for _ in range(LIKELIHOOD_ROUNDS):
+        shares = priors * atlas.likelihood[:, bins].T
+        shares /= shares.sum(1, keepdim=True).clamp_min(1e-12)
+        counts = torch.zeros(SEEN_LEVELS, LEVELS, device=device).index_add_(0, bins, shares).T + pseudo
+        atlas.likelihood.copy_(counts / counts.sum(1, keepdim=True))
+
+
+def sampled_pixels(
+    heads: Heads, window: tuple[float, float], seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int, np.ndarray]]:
+    """Random slices with random pixels of their heads.
+
+    Yields
+    ------
+    image, depth_mm, z, kept
+        (1, Y, X) float32 in -1..1, and mm; which slice of the grid; bool (1, Y, X), which pixels to read.
+    """
+    random = np.random.default_rng((seed, 4))
+    for place, z in random.permutation(usable_slices(heads))[:SAMPLED_SLICES]:
+        row = heads.rows[place]
+        image, depth_mm = heads.images[row, z][None], np.asarray(heads.depth_mm[row, z][None], np.float32)
+        inside = np.flatnonzero(depth_mm > 0)
+        kept = np.zeros(depth_mm.shape, bool)
+        kept.flat[random.choice(inside, min(SAMPLED_PIXELS, len(inside)), replace=False)] = True
+        yield image_channel(image, heads.modality, window), depth_mm, int(z), kept
 
 
 def head_statistics(heads: Heads, places: np.ndarray, window: tuple[float, float]) -> np.ndarray:

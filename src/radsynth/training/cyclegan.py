@@ -9,7 +9,7 @@ Wolterink et al. 2017, "Deep MR to CT Synthesis using Unpaired Data".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,13 @@ from radsynth.training.slices import (
 GEOMETRY = 3
 """Channels of `geometry_channels`: the depth below the skin, and what the atlases expect in the CT and in the MR."""
 
-EXPECTED = {"ct": 1, "mr": 2}
-"""Channel of the geometry in which an atlas's expectation stands."""
+USUAL = {"ct": 1, "mr": 2}
+"""Channel of the geometry in which what is usual at this place of this modality stands."""
 
-CHANNELS = "-1 outside the head and 1 - exp(-depth / 15 mm) inside; what the atlases expect in the CT, in the MR"
+CHANNELS = (
+    "-1 outside the head and 1 - exp(-depth / 15 mm) inside; what is usual here in the CT, in the MR; "
+    "what the atlas expects of the image"
+)
 
 
 def read_by(network: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
@@ -67,25 +70,27 @@ def with_air(image: Tensor, geometry: Tensor, head_channels: bool) -> Tensor:
     return torch.where(drawn_in(geometry), image, image.new_tensor(-1.0)) if head_channels else image
 
 
-def translate(generator: nn.Module, image: Tensor, geometry: Tensor, head_channels: bool, to: str) -> Tensor:
-    """The modality `to` (``"ct"`` or ``"mr"``) of `image` (B, 1, H, W), float32; the geometry stays valid for it.
+def start_of(image: Tensor, slices: Slices, atlases: nn.ModuleDict, to: str) -> Tensor:
+    """What the atlas of `to` (``"ct"`` or ``"mr"``) expects where `image`, of the other modality, lies like `slices`.
 
-    With `head_channels` the generator says by how much the picture differs from what the atlas expects: a fresh one
-    draws the atlas, and what training adds comes from the image. Meant for -1..1, not held to it there.
+    (B, 1, H, W), without gradient; what is usual there if there is no atlas.
     """
-    out = read_by(generator, image, geometry, head_channels)
-    if head_channels:
-        out = out + geometry[:, EXPECTED[to] : EXPECTED[to] + 1]
-    return with_air(out, geometry, head_channels)
+    if to not in atlases:
+        return slices.geometry[:, USUAL[to] : USUAL[to] + 1]
+    atlas, density = atlases[to], slices.ct_density if to == "ct" else slices.mr_density
+    with torch.no_grad():
+        return atlas.median(atlas.posterior(density, image)).to(slices.geometry.dtype)
 
 
-def translate_two(
-    generator: nn.Module, one: Slices, other: Slices, head_channels: bool, to: str
-) -> tuple[Tensor, Tensor]:
-    """`translate` of two batches in one call of the generator: exact, because InstanceNorm is per sample."""
-    image, geometry = torch.cat([one.image, other.image]), torch.cat([one.geometry, other.geometry])
-    first, second = translate(generator, image, geometry, head_channels, to).split([len(one.image), len(other.image)])
-    return first, second
+def translate(generator: nn.Module, image: Tensor, geometry: Tensor, start: Tensor, head_channels: bool) -> Tensor:
+    """The other modality of `image` (B, 1, H, W), float32; the geometry stays valid for it.
+
+    With `head_channels` the generator says by how much the picture differs from `start`, what the atlas expects: a
+    fresh one draws the atlas, and training adds what neighbouring pixels tell. Meant for -1..1, not held to it there.
+    """
+    if not head_channels:
+        return generator(image)
+    return with_air(generator(torch.cat([image, geometry, start], 1)) + start, geometry, head_channels)
 
 
 def build_phases(
@@ -94,7 +99,7 @@ def build_phases(
     pools: dict[str, ImagePool],
     settings: TrainCyclegan,
     device: Device,
-    atlases: Container[str] = ("ct", "mr"),
+    atlases: nn.ModuleDict,
 ) -> list[Phase]:
     """CycleGAN's game; G is `mr_to_ct`, F is `ct_to_mr`, x is MR, y is CT.
 
@@ -103,13 +108,13 @@ def build_phases(
         L(G, F, D_ct, D_mr) = w_adversarial (L_GAN(G, D_ct) + L_GAN(F, D_mr))             equation 3
                             + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
                             + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
-                            + w_anatomy  (E|G(x) - A_ct| + E|F(y) - A_mr|)             where drawn; not in the paper
+                            + w_anatomy  (E|G(x) - A_ct(x)| + E|F(y) - A_mr(y)|)       where drawn; not in the paper
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
-    The anatomical prior pulls towards what the atlases of `training.atlas` expect at this place of this head, and
-    settles early what the cycle leaves open: whether the bright ring of the MR is scalp or bone. Its weight falls in a
-    straight line to the share `anatomy_floor` of what it was.
+    The anatomical prior pulls towards what the atlases of `training.atlas` expect of this grey value at this place of
+    this head, and settles early what the cycle leaves open: whether the bright ring of the MR is scalp or bone. Its
+    weight falls in a straight line to the share `anatomy_floor` of what it was.
 
     Parameters
     ----------
@@ -120,7 +125,7 @@ def build_phases(
     pools
         ``"ct"`` and ``"mr"``.
     atlases
-        Names of the modalities whose expected picture is in the geometry.
+        From `training.atlas.train_atlases`; may be empty.
     """
     g, f = networks["mr_to_ct"], networks["ct_to_mr"]
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
@@ -130,27 +135,40 @@ def build_phases(
 
     def to_device(batch: Pair) -> Pair:
         moved = (Slices(*(t.to(device.device) for t in slices)) for slices in (batch.mr, batch.ct))
-        return Pair(*(Slices(with_air(image, place, heads), place) for image, place in moved), batch.images_seen)
+        return Pair(*(s._replace(image=with_air(s.image, s.geometry, heads)) for s in moved), batch.images_seen)
+
+    def to_the_other(generator: nn.Module, image: Tensor, slices: Slices, to: str) -> tuple[Tensor, Tensor]:
+        """The picture, and what the atlas expected of it."""
+        start = start_of(image, slices, atlases, to)
+        return translate(generator, image, slices.geometry, start, heads), start
+
+    def with_identity(generator: nn.Module, other: Slices, own: Slices, to: str) -> tuple[Tensor, Tensor, Tensor]:
+        """`to_the_other` of `other`, and the identity of `own`, in one call: exact, InstanceNorm is per sample."""
+        start, usual = start_of(other.image, other, atlases, to), own.geometry[:, USUAL[to] : USUAL[to] + 1]
+        image, geometry = torch.cat([other.image, own.image]), torch.cat([other.geometry, own.geometry])
+        both = translate(generator, image, geometry, torch.cat([start, usual]), heads)
+        picture, same = both.split([len(other.image), len(own.image)])
+        return picture, start, same
 
     def generators(batch: Pair) -> dict[str, Tensor]:
         mr, ct, images_seen = to_device(batch)
-        (x, x_place), (y, y_place) = mr, ct
+        x, y, x_place, y_place = mr.image, ct.image, mr.geometry, ct.geometry
         losses: dict[str, Tensor] = {}
         with device.autocast():
             if w_identity:
-                g_x, g_y = translate_two(g, mr, ct, heads, "ct")
-                f_y, f_x = translate_two(f, ct, mr, heads, "mr")
+                g_x, a_x, g_y = with_identity(g, mr, ct, "ct")
+                f_y, a_y, f_x = with_identity(f, ct, mr, "mr")
                 losses["identity"] = w_identity * (identity_loss(g_y, y) + identity_loss(f_x, x))
             else:
-                g_x, f_y = translate(g, x, x_place, heads, "ct"), translate(f, y, y_place, heads, "mr")
+                (g_x, a_x), (f_y, a_y) = to_the_other(g, x, mr, "ct"), to_the_other(f, y, ct, "mr")
             if w_cycle:
-                f_g_x, g_f_y = translate(f, g_x, x_place, heads, "mr"), translate(g, f_y, y_place, heads, "ct")
+                (f_g_x, _), (g_f_y, _) = to_the_other(f, g_x, mr, "mr"), to_the_other(g, f_y, ct, "ct")
                 losses["cycle"] = w_cycle * (cycle_loss(f_g_x, x) + cycle_loss(g_f_y, y))
             if w_anatomy:
                 fallen = 1 - images_seen / settings.images_seen * (1 - settings.anatomy_floor)
                 terms = [
-                    anatomy_loss(made_slice, place[:, EXPECTED[name] : EXPECTED[name] + 1], drawn_in(place))
-                    for name, made_slice, place in (("ct", g_x, x_place), ("mr", f_y, y_place))
+                    anatomy_loss(picture, expected, drawn_in(place))
+                    for name, picture, expected, place in (("ct", g_x, a_x, x_place), ("mr", f_y, a_y, y_place))
                     if name in atlases
                 ]
                 if terms:
@@ -184,11 +202,15 @@ def build_phases(
     return phases
 
 
+def channels_read(head_channels: bool) -> tuple[int, int]:
+    """Channels that a generator and a discriminator read."""
+    return (2 + GEOMETRY, 1 + GEOMETRY) if head_channels else (1, 1)
+
+
 def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
     """The four networks that the settings describe, freshly initialised."""
-    channels = 1 + GEOMETRY if settings.head_channels else 1
     return cyclegan_networks(
-        channels,
+        *channels_read(settings.head_channels),
         settings.width,
         settings.blocks,
         settings.discriminator_layers,
@@ -271,8 +293,9 @@ def translate_volume(
     for first in range(0, len(volume), batch_size):
         part = slice(first, first + batch_size)
         slices = slices_of(volume[part], depth_mm[part], places[part], "MR" if to_ct else "CT", model, device)
+        start = start_of(slices.image, slices, model.atlases, "ct" if to_ct else "mr")
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            unit = translate(generator, *slices, model.head_channels, "ct" if to_ct else "mr")
+            unit = translate(generator, slices.image, slices.geometry, start, model.head_channels)
         out[part] = unit[:, 0].float().clamp(-1, 1).cpu().numpy()
     return unit_to_hu(out, model.hu_window) if to_ct else (out + 1) / 2
 
@@ -291,8 +314,8 @@ def slices_of(
     The depth was found in a scan of `depth_of`, by default of `modality`: a synthetic CT has its MR's.
     """
     found = to_slices(volume, depth_mm, places, modality, model.hu_window, model.atlases, depth_of)
-    image, geometry = (t.to(device) for t in found)
-    return Slices(with_air(image, geometry, model.head_channels), geometry)
+    moved = Slices(*(t.to(device) for t in found))
+    return moved._replace(image=with_air(moved.image, moved.geometry, model.head_channels))
 
 
 def histogram_distance(values: np.ndarray, reference: np.ndarray) -> float:
@@ -407,7 +430,7 @@ def train_cyclegan(
     if settings.head_channels:
         atlases = train_atlases(
             heads["train_mr"], heads["train_ct"], settings.hu_window, settings.atlas_slices, seed, device
-        )
+        ).to(device.device)
     networks = build_networks(settings, seed).to(device.device)
     optimizers = build_optimizers(networks, settings)
     pools = {name: ImagePool(settings.pool_size, seed + i) for i, name in enumerate(("ct", "mr"))}
@@ -472,10 +495,12 @@ def describe(
 ) -> dict[str, Any]:
     """What `model.json` says of a trained CycleGAN."""
     low, high = settings.hu_window
+    generator_channels, discriminator_channels = channels_read(settings.head_channels)
     return {
         "name": "mri_to_ct",
         "network": {
-            "in_channels": 1 + GEOMETRY if settings.head_channels else 1,
+            "generator_channels": generator_channels,
+            "discriminator_channels": discriminator_channels,
             "width": settings.width,
             "blocks": settings.blocks,
             "discriminator_layers": settings.discriminator_layers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -42,14 +43,24 @@ def cpu_device() -> Device:
     return Device(torch.device("cpu"), "32-true")
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products of bfloat16 (x86: AVX512-BF16 or AMX)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def pick_device(precision: str = "32-true") -> Device:
     """The GPU where there is one, else the CPU; joins its peers where torchrun started several.
 
     Parameters
     ----------
     precision
-        ``"32-true"`` or ``"bf16-mixed"``.
+        ``"32-true"`` or ``"bf16-mixed"``. A processor that can only emulate bfloat16 gets float32: a CycleGAN step
+        took 1.1 s in emulated bfloat16 and 0.65 s in float32 on one of them.
     """
+    if precision == "bf16-mixed" and not torch.cuda.is_available() and not multiplies_bfloat16():
+        print("this processor has no bfloat16 arithmetic: float32 is used, which is faster here", file=sys.stderr)
+        precision = "32-true"
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else "cpu"
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     if world_size > 1 and not dist.is_initialized():

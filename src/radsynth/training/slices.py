@@ -26,10 +26,16 @@ BACKGROUND_MARGIN = 2
 
 
 class Slices(NamedTuple):
-    """Slices of one modality: `image` (B, 1, Y, X), `geometry` (B, 3, Y, X), both float32; see `geometry_channels`."""
+    """Slices of one modality, float32, and what is known of their places without their grey values.
+
+    `image` (B, 1, Y, X); `geometry` (B, 3, Y, X), see `geometry_channels`; `ct_density` and `mr_density`
+    (B, LEVELS, Y, X), what the atlases hold possible there, with no channels where there is no atlas.
+    """
 
     image: Tensor
     geometry: Tensor
+    ct_density: Tensor
+    mr_density: Tensor
 
 
 class Pair(NamedTuple):
@@ -143,10 +149,8 @@ def depth_channel(depth_mm: np.ndarray) -> np.ndarray:
     return np.where(depth_mm > 0, 1 - np.exp(-depth_mm / DEPTH_SCALE_MM), np.float32(-1))
 
 
-def geometry_channels(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: nn.ModuleDict) -> Tensor:
-    """What is known about each pixel without its grey value: float32 (B, 3, Y, X).
-
-    Aligned heads lie alike on the common grid, and a network of convolutions cannot see where on it a pixel is.
+def densities(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: nn.ModuleDict) -> tuple[Tensor, Tensor]:
+    """What the CT and the MR atlas hold possible at each pixel: float32 (B, LEVELS, Y, X), or (B, 0, Y, X) without one.
 
     Parameters
     ----------
@@ -157,23 +161,37 @@ def geometry_channels(depth_mm: np.ndarray, slices: np.ndarray, modality: str, a
     modality
         ``"MR"`` or ``"CT"``: the scan that the depth was found in.
     atlases
-        From `training.atlas.train_atlases`; what is missing is 0 everywhere.
-
-    Returns
-    -------
-    Tensor
-        `depth_channel`, and what the atlases expect here in the CT and in the MR.
+        From `training.atlas.train_atlases`.
     """
     depth, places = torch.from_numpy(np.asarray(depth_mm, np.float32)), torch.as_tensor(np.asarray(slices, np.int64))
-    channels = [torch.from_numpy(depth_channel(depth_mm))[:, None]]
+    found = []
     for name in ("ct", "mr"):
         if name in atlases:
             device = atlases[name].statistics.device
             with torch.no_grad():
-                channels.append(atlases[name](depth.to(device), places.to(device), name == modality.lower()).cpu())
+                found.append(atlases[name].density(depth.to(device), places.to(device), name == modality.lower()))
         else:
-            channels.append(torch.zeros_like(channels[0]))
-    return torch.cat(channels, 1)
+            found.append(depth.new_empty((len(depth), 0, *depth.shape[1:])))
+    ct, mr = found
+    return ct, mr
+
+
+def geometry_channels(depth_mm: np.ndarray, ct_density: Tensor, mr_density: Tensor, atlases: nn.ModuleDict) -> Tensor:
+    """What is known about each pixel without its grey value: float32 (B, 3, Y, X).
+
+    Aligned heads lie alike on the common grid, and a network of convolutions cannot see where on it a pixel is.
+
+    Returns
+    -------
+    Tensor
+        `depth_channel`, and the medians of what the atlases hold possible in the CT and in the MR, 0 without an atlas.
+    """
+    depth = torch.from_numpy(depth_channel(depth_mm))[:, None].to(ct_density.device)
+    usual = [
+        atlases[name].median(density) if name in atlases else torch.zeros_like(depth)
+        for name, density in (("ct", ct_density), ("mr", mr_density))
+    ]
+    return torch.cat([depth, *usual], 1)
 
 
 def to_slices(
@@ -186,8 +204,9 @@ def to_slices(
     depth_of: str | None = None,
 ) -> Slices:
     """Slices number `slices` (B,) of one modality, (B, Y, X) each, as `Slices`; the depth from a scan of `depth_of`."""
-    shown = np.ascontiguousarray(image_channel(image, modality, window))
-    return Slices(torch.from_numpy(shown)[:, None], geometry_channels(depth_mm, slices, depth_of or modality, atlases))
+    ct, mr = densities(depth_mm, slices, depth_of or modality, atlases)
+    shown = torch.from_numpy(np.ascontiguousarray(image_channel(image, modality, window)))[:, None]
+    return Slices(shown.to(ct.device), geometry_channels(depth_mm, ct, mr, atlases), ct, mr)
 
 
 def usable_slices(heads: Heads) -> np.ndarray:
@@ -229,7 +248,7 @@ def matched_pairs(
             for source in (heads.images, heads.depth_mm)
         )
         found = to_slices(image, depth_mm, chosen[:, 1], heads.modality, window, atlases)
-        flip = torch.from_numpy(mirrored)[:, None, None, None]
+        flip = torch.from_numpy(mirrored)[:, None, None, None].to(found.image.device)
         return Slices(*(torch.where(flip, t.flip(-1), t) for t in found))
 
     def batch_at(images_seen: int) -> Pair:
