@@ -446,7 +446,7 @@ def train_cyclegan(
         heads["validation_ct"],
         heads["train_mr"],
         heads["train_ct"],
-        settings.precision == "bf16-mixed",
+        device.precision == "bf16-mixed",
     )
 
     def validate(images_seen: int) -> dict[str, float]:
