@@ -163,13 +163,14 @@ def densities(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: 
     atlases
         From `training.atlas.train_atlases`.
     """
-    depth, places = torch.from_numpy(np.asarray(depth_mm, np.float32)), torch.as_tensor(np.asarray(slices, np.int64))
+    device = next(atlases.buffers(), torch.empty(0)).device
+    depth = torch.from_numpy(np.asarray(depth_mm, np.float32)).to(device)
+    places = torch.as_tensor(np.asarray(slices, np.int64), device=device)
     found = []
     for name in ("ct", "mr"):
         if name in atlases:
-            device = atlases[name].statistics.device
             with torch.no_grad():
-                found.append(atlases[name].density(depth.to(device), places.to(device), name == modality.lower()))
+                found.append(atlases[name].density(depth, places, name == modality.lower()))
         else:
             found.append(depth.new_empty((len(depth), 0, *depth.shape[1:])))
     ct, mr = found
