@@ -56,7 +56,7 @@ def textbook_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, lear
         return with_air(generator(torch.cat([image, place, start], 1)) + start, place, heads)
 
     def step() -> None:
-        (x, dx), (y, dy) = batch.mr, batch.ct
+        (x, dx, *_), (y, dy, *_) = batch.mr, batch.ct
         x, y = with_air(x, dx, heads), with_air(y, dy, heads)
         for judge in (d_ct, d_mr):
             judge.requires_grad_(False)
