@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from radsynth.evaluation.baselines_ct import hu_quantiles, match_histogram, mean_ct, median_ct
 from radsynth.evaluation.ct_fidelity import DEFINITIONS, ct_fidelity
@@ -58,8 +59,9 @@ def expected_ct(model: MriToCt, depth_mm: np.ndarray, mr: np.ndarray | None) -> 
         (Z, Y, X), 0..1; None where the grey values are not to be used.
     """
     atlas, made = model.atlases["ct"], np.empty(depth_mm.shape, np.float32)
+    alone = nn.ModuleDict({"ct": atlas})
     for z in range(len(depth_mm)):  # a density of the whole head would not be small
-        density, _ = densities(depth_mm[z : z + 1], np.array([z]), "MR", model.atlases)
+        density, _ = densities(depth_mm[z : z + 1], np.array([z]), "MR", alone)
         if mr is not None:
             seen = image_channel(mr[z : z + 1, None], "MR", model.hu_window)
             density = atlas.posterior(density, torch.from_numpy(seen).to(density.device))

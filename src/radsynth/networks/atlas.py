@@ -87,8 +87,7 @@ class Atlas(nn.Module):
 
     def posterior(self, density: Tensor, seen: Tensor) -> Tensor:
         """p(level | place, depth, seen) of a `density` (B, LEVELS, Y, X); `seen` (B, 1, Y, X) in -1..1."""
-        bins = ((seen[:, 0].float() + 1) * (SEEN_LEVELS / 2)).long().clamp(0, SEEN_LEVELS - 1)
-        product = density * self.likelihood.to(density)[:, bins].movedim(0, 1)
+        product = density * self.likelihood.to(density)[:, seen_level(seen[:, 0])].movedim(0, 1)
         return product / product.sum(1, keepdim=True).clamp_min(1e-12)
 
     def median(self, density: Tensor) -> Tensor:
@@ -101,6 +100,11 @@ class Atlas(nn.Module):
         edges = self.edges.to(density)
         value = edges[level] + (half - below) / share.clamp_min(1e-12) * (edges[level + 1] - edges[level])
         return torch.where(half > 0, value, -1.0).clamp(-1, 1)
+
+
+def seen_level(seen: Tensor) -> Tensor:
+    """Which of `SEEN_LEVELS` a grey value -1..1 is in, int64 of the same shape."""
+    return ((seen.float() + 1) * (SEEN_LEVELS / 2)).long().clamp(0, SEEN_LEVELS - 1)
 
 
 def grid_positions(shape: tuple[int, int, int], slices: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from radsynth.networks.atlas import LEVELS, SEEN_LEVELS, STATISTICS, Atlas, grid_positions
+from radsynth.networks.atlas import LEVELS, SEEN_LEVELS, STATISTICS, Atlas, grid_positions, seen_level
 from radsynth.training.device import Device
 from radsynth.training.loop import Phase, train
 from radsynth.training.sampler import batch_indices
@@ -107,8 +107,7 @@ def train_atlas(
     usual = mean_depth(other) if other.rows else mean_depth(heads)
     atlas.depth_of_other_modality.copy_(torch.from_numpy(usual))
     atlas.eval().requires_grad_(False)
-    if other.rows:
-        learn_likelihood(atlas, other, window, seed)
+    learn_likelihood(atlas, other, window, seed)
     return atlas
 
 
@@ -127,7 +126,7 @@ def learn_likelihood(atlas: Atlas, other: Heads, window: tuple[float, float], se
     """Learn p(seen | level) from heads of the other modality, without a pair, by expectation maximisation.
 
     What is seen at a pixel comes from one of the levels that the atlas holds possible at this place. Each round shares
-    every pixel out among its levels by the posterior, and counts anew.
+    every pixel out among its levels by the posterior, and counts anew. Without such heads it stays uniform.
 
     References
     ----------
@@ -139,7 +138,7 @@ def learn_likelihood(atlas: Atlas, other: Heads, window: tuple[float, float], se
     for image, depth_mm, z, kept in sampled_pixels(other, window, seed):
         density = atlas.density(torch.from_numpy(depth_mm).to(device), torch.tensor([z], device=device), own=False)
         found_priors.append(density.movedim(1, -1)[torch.from_numpy(kept).to(device)])
-        found_bins.append(((torch.from_numpy(image[kept]) + 1) * (SEEN_LEVELS / 2)).long().clamp(0, SEEN_LEVELS - 1))
+        found_bins.append(seen_level(torch.from_numpy(image[kept])))
     if not found_priors:
         return
     priors, bins = torch.cat(found_priors), torch.cat(found_bins).to(device)
