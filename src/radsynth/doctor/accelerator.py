@@ -50,7 +50,7 @@ def precision(settings: Settings, facts: dict[str, Any]) -> Iterator[Result]:
         advice = "install a torch built for CUDA, and check the driver with `nvidia-smi`"
         yield Result("device", "warning", found, advice)
     elif settings.profile == "full":
-        found = "no GPU, and the profile full is made for one: its trainings would take weeks on a CPU"
+        found = "no GPU, and the profile full is made for one: its trainings take very long on a CPU"
         yield Result("device", "warning", found, "`radsynth configure` goes back to the quickstart")
     elif mixed and not facts["cpu_bfloat16"]:
         found = f"no GPU; params.yaml asks for {asked}, which this processor can only emulate: float32 is used, slower"

@@ -22,9 +22,12 @@ from radsynth.doctor.dvc_files import (
     md5_of_folder,
     object_path,
     outputs,
+    uncached,
 )
 from radsynth.doctor.result import Result
 
+NAMED = 5
+"""Outputs named in one line."""
 _PREFIX, _REST = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{30}(\.dir)?")
 
 
@@ -62,7 +65,7 @@ def cache_intact(root: Path) -> Iterator[Result]:
     locked = outputs(root)
     for damage in damages:
         yield _told(damage, _uses(damage, locked, cache), root)
-    lost = list(_incomplete(locked, cache, {damage.path for damage in damages}))
+    lost = list(_incomplete(locked, cache, {damage.path for damage in damages}, root))
     yield from lost
     if not damages and not lost:
         yield Result("cache", "ok", f"all {len(found)} objects of {cache} ({total / 1e6:.0f} MB) hold what they should")
@@ -123,21 +126,37 @@ def _told(damage: Damage, uses: list[Use], root: Path) -> Result:
     stages = ", ".join(dict.fromkeys(use.output.stage for use in uses))
     found += f"; it is {named}, made by {stages}"
     whole = next((use for use in uses if _is_whole(root / use.path, damage.digest, use.is_folder)), None)
-    if whole is not None:
-        advice = f"the file in the workspace is whole and can take its place: `{remove} && dvc commit -f "
-        return Result("cache", "problem", found, f"{advice}{whole.output.stage}`")
-    return Result("cache", "problem", found, f"make it anew: `{remove} && dvc repro {uses[0].output.stage}`")
+    if whole is None:
+        advice = f"make it anew: `{remove} && dvc repro {uses[0].output.stage}`"
+    elif whole.is_folder:
+        stage = whole.output.stage
+        advice = f"the folder in the workspace is whole: `{remove} && dvc status {stage}`; where that says nothing but "
+        advice += f"`not in cache`, `dvc commit -f {stage}` lists it again, else `dvc repro {stage}`"
+    else:
+        copy = f"install -m 444 {shlex.quote(str(root / whole.path))} {shlex.quote(str(damage.path))}"
+        advice = (
+            f"the file in the workspace is whole, copy it: `{copy}`; or `{remove} && dvc repro {whole.output.stage}`"
+        )
+    return Result("cache", "problem", found, advice)
 
 
-def _incomplete(locked: list[Output], cache: Path, damaged: set[Path]) -> Iterator[Result]:
-    """Folders whose list of files is there, but not all the files."""
+def _incomplete(locked: list[Output], cache: Path, damaged: set[Path], root: Path) -> Iterator[Result]:
+    """One line that names the outputs of which something is not in the cache, though it should be."""
+    outside = uncached(root)
+    missing = []
     for output in locked:
-        if not output.is_folder or object_path(cache, output.digest, True) in damaged:
+        own = object_path(cache, output.digest, output.is_folder)
+        if output.path in outside or own in damaged:
             continue
-        missing = [name for digest, name in _listing(cache, output) if not object_path(cache, digest).exists()]
-        if missing:
-            found = f"{output.path}: {len(missing)} of its files are not in the cache, the first is {missing[0]}"
-            yield Result("cache", "warning", found, f"`dvc repro {output.stage}` makes them, `dvc pull` fetches them")
+        files = [object_path(cache, digest) for digest, _ in _listing(cache, output)] if output.is_folder else []
+        if not all(path.exists() for path in [own, *files]):
+            missing.append(output)
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        names = ", ".join(output.path for output in missing[:NAMED]) + more
+        found = f"outputs of dvc.lock that are not, or not wholly, in the cache: {names}"
+        advice = f"`dvc repro {missing[0].stage}` makes the first, `dvc pull` fetches them where there is a remote"
+        yield Result("cache", "warning", found, advice)
 
 
 def _listing(cache: Path, output: Output) -> list[tuple[str, str]]:

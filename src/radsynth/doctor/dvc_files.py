@@ -45,6 +45,23 @@ def outputs(root: Path) -> list[Output]:
     ]
 
 
+def uncached(root: Path) -> set[str]:
+    """Paths of the outputs that ``dvc.yaml`` keeps out of the cache."""
+    import yaml
+
+    path = root / "dvc.yaml"
+    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages") or {} if path.is_file() else {}
+    bodies = [stage.get("do", stage) for stage in stages.values()]
+    listed = [out for body in bodies for kind in ("outs", "metrics", "plots") for out in body.get(kind) or []]
+    return {
+        name
+        for out in listed
+        if isinstance(out, dict)
+        for name, options in out.items()
+        if isinstance(options, dict) and options.get("cache") is False
+    }
+
+
 def cache_folder(root: Path) -> Path:
     """The folder of the cache: as DVC's configuration says, else ``.dvc/cache``.
 

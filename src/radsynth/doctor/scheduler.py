@@ -96,7 +96,7 @@ def _server() -> Iterator[Callable[[str, Any], Any]]:
         try:
             if not _wait(lambda: _is_up(process, port, home / "log"), MAX_START_SECONDS):
                 raise _not_started(f"no answer after {MAX_START_SECONDS:.0f} s", home / "log")
-            yield lambda path, body: _ask(port, path, body)
+            yield lambda path, body: _answer(port, path, body)
         finally:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -120,6 +120,25 @@ def _not_started(how: str, log: Path) -> RadsynthError:
     last = lines[-1][:200] if lines else "it printed nothing"
     advice = "put the lines of `packages` right (above all fastapi < 0.151), then try again"
     return RadsynthError(f"Prefect's server does not start: {how} ({last})", next_step=advice)
+
+
+def _answer(port: int, path: str, body: Any) -> Any:
+    """The server's answer, asked again while it says that its database is busy, as it does just after its start."""
+
+    def once() -> list[Any]:
+        try:
+            return [_ask(port, path, body)]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            return []
+
+    if answers := _wait(once, MAX_SCHEDULE_SECONDS):
+        return answers[0]
+    raise RadsynthError(
+        f"Prefect's server is not ready after {MAX_SCHEDULE_SECONDS:.0f} s ({path} answers 503)",
+        next_step="try again when the machine is less busy",
+    )
 
 
 def _ask(port: int, path: str, body: Any = None) -> Any:

@@ -30,7 +30,7 @@ def store_health(root: str | Path = ".") -> str:
                 raise sqlite3.DatabaseError(whole)
             revisions = [row[0] for row in connection.execute("SELECT version_num FROM alembic_version")]
             revision = _judge(revisions, database, root)
-            query = "SELECT count(*) FROM runs JOIN experiments USING (experiment_id) WHERE name = ?"
+            query = "SELECT count(*) FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name = ?"
             (runs,) = connection.execute(query, (EXPERIMENT,)).fetchone()
             (models,) = connection.execute("SELECT count(*) FROM registered_models").fetchone()
     except sqlite3.Error as error:
