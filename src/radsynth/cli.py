@@ -106,7 +106,7 @@ def doctor(context: click.Context, deep: bool, as_json: bool) -> None:
     """Check this machine and this checkout, and say what to do.
 
     Packages that break each other, torch and its GPU, git, the scheduler, settings, weights, disk, MLflow's store, and
-    every byte of the DVC cache (a second for each GB or two). Nothing is changed.
+    every byte of the DVC cache (about 0.6 GB a second). Nothing is changed.
 
     Exit status: 0 all is ok, or there are warnings alone; 2 there is a problem.
     """
