@@ -80,8 +80,9 @@ def test_a_scheduler_that_makes_no_run_is_a_problem(monkeypatch, temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_a_server_that_dies_is_a_problem_with_its_last_words(monkeypatch, temporary):
-    monkeypatch.setattr(scheduler, "_SERVER", "raise TypeError('APIRouter got an unexpected keyword')")
+def test_a_server_that_dies_is_a_problem_with_its_last_error(monkeypatch, temporary):
+    program = "print('TypeError: APIRouter got an unexpected keyword\\nAn exception occurred.'); raise SystemExit(1)"
+    monkeypatch.setattr(scheduler, "_SERVER", program)
     (result,) = guarded("scheduler", lambda: scheduler.scheduler(deep=True))
     assert result.status == "problem"
     assert "APIRouter got an unexpected keyword" in result.found

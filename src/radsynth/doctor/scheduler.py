@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), os.killpg(0, signal.SIGKILL))
 sys.argv = ["prefect", *sys.argv[1:]]
 runpy.run_module("prefect", run_name="__main__")
 """
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b: ")
 _Answer = TypeVar("_Answer")
 
 
@@ -117,7 +119,8 @@ def _is_up(process: subprocess.Popen[bytes], port: int, log: Path) -> bool:
 
 def _not_started(how: str, log: Path) -> RadsynthError:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    last = lines[-1][:200] if lines else "it printed nothing"
+    errors = [line for line in lines if _ERROR.match(line)]
+    last = (errors or lines or ["it printed nothing"])[-1][:200]
     advice = "put the lines of `packages` right (above all fastapi < 0.151), then try again"
     return RadsynthError(f"Prefect's server does not start: {how} ({last})", next_step=advice)
 
