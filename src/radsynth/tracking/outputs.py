@@ -25,6 +25,8 @@ TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Training stage -> its folder under models/, and the later stages whose figures and pictures belong to its run."""
 
 _CODE = Path(__file__).resolve().parent
+_PUBLISHING = ("lineage", "mri_to_ct_model", "outputs", "publish", "report_to_xray_model", "served", "store")
+"""The modules of this package that shape what a run shows; registering and promoting do not."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _digest(paths: list[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         if path == _CODE:
-            content = "".join(sha256_of(file) for file in sorted(_CODE.glob("*.py")))
+            content = "".join(sha256_of(_CODE / f"{name}.py") for name in _PUBLISHING)
         else:
             content = sha256_of(path) if path.exists() else ""
         digest.update(f"{path.name}\0{content}\n".encode())

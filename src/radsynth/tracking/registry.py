@@ -1,0 +1,332 @@
+"""Registered models: versions that can be checked, and the aliases `challenger`, `champion` and `previous`.
+
+A version is made in one transaction with all that is known of it, the digest of every file included. Aliases move in
+one transaction as well (`radsynth.tracking.moves`): killed at any moment, the registry is in the old or the new state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from radsynth.errors import RadsynthError
+from radsynth.files import sha256_of
+from radsynth.tracking.facts import file_digests, lasting_facts, verdict_facts
+from radsynth.tracking.outputs import Training, finished_trainings
+from radsynth.tracking.store import DATABASE, open_store
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities.model_registry import ModelVersion
+
+REGISTERED: dict[str, str] = {"report-to-xray": "train_report_gan", "mri-to-ct": "train_cyclegan"}
+"""Registered model -> the stage that trains it."""
+
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model.
+
+    Parameters
+    ----------
+    aliases
+        Names that point to it now, sorted.
+    tags
+        What was recorded of it, see `radsynth.tracking.facts`.
+    source
+        Folder of the logged model: MLmodel, code, weights.
+    """
+
+    name: str
+    version: int
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    run_id: str
+    model_id: str
+    source: Path
+
+    @property
+    def folder(self) -> Path:
+        """The folder with weights.safetensors and model.json."""
+        return model_folder(self.source)
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model that was asked for by alias, version or path.
+
+    Parameters
+    ----------
+    version
+        None where it was asked for by path.
+    folder
+        With weights.safetensors and model.json, as `radsynth.training.models.load_model` reads it.
+    digest
+        SHA-256 of the folder, as `radsynth.files.sha256_of` makes it, taken now.
+    """
+
+    name: str
+    version: int | None
+    reference: str
+    folder: Path
+    digest: str
+    tags: dict[str, str]
+
+
+def model_folder(source: Path) -> Path:
+    """The folder with the weights inside a logged model.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is none.
+    """
+    found = sorted(path.parent for path in source.glob("artifacts/*/model.json"))
+    if not found:
+        raise RadsynthError("the logged model is gone or incomplete", where=source, expected="artifacts/*/model.json")
+    return found[0]
+
+
+def versions(root: str | Path, name: str) -> list[Version]:
+    """Every version of a registered model, oldest first; [] where nothing was registered.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no such model, or the store cannot be opened.
+    """
+    known(name)
+    if not (Path(root) / DATABASE).is_file():
+        return []
+    client, _ = open_store(root)
+    return _versions(client, name)
+
+
+def find(root: str | Path, name: str, reference: str | int) -> Version:
+    """The version that an alias, ``3`` or ``v3`` names.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is none; says what to do.
+    """
+    found, text = versions(root, name), str(reference)
+    number = text.removeprefix("v")
+    if number.isdigit():
+        chosen = [version for version in found if version.version == int(number)]
+        have = ", ".join(f"v{version.version}" for version in found) or "no version"
+        step = f"run `radsynth promote {name}` to register the finished training" if not found else None
+    else:
+        chosen = [version for version in found if text in version.aliases]
+        have = ", ".join(sorted(alias for version in found for alias in version.aliases)) or "no alias"
+        step = {
+            PREVIOUS: "there is a previous version after the second promotion",
+            CHALLENGER: f"the latest version is in use already; `radsynth models` lists all of {name}",
+        }.get(text if found else "", f"run `radsynth promote {name}`")
+        step = step if text in (CHALLENGER, CHAMPION, PREVIOUS) else "give champion, challenger, previous or a version"
+    if not chosen:
+        raise RadsynthError(f"{name} has no {text!r}", got=have, next_step=step)
+    return chosen[0]
+
+
+def resolve(root: str | Path, name: str, reference: str = CHAMPION) -> Resolved:
+    """The model that `reference` names, its weights checked against what was recorded.
+
+    Parameters
+    ----------
+    reference
+        An alias, a version (``3`` or ``v3``), or the path of a model folder.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no such model, or its files are not those that were registered.
+    """
+    known(name)
+    reference = str(reference)
+    folder = Path(reference)
+    if folder.is_dir():
+        if not ((folder / "weights.safetensors").is_file() and (folder / "model.json").is_file()):
+            raise RadsynthError("no model here", where=folder, expected="weights.safetensors and model.json")
+        return Resolved(name, None, reference, folder, sha256_of(folder), {})
+    if "/" in reference:
+        raise RadsynthError("no such folder", where=folder, expected="an alias, a version or a model folder")
+    version = find(root, name, reference)
+    digest = sha256_of(version.folder)
+    if digest != version.tags["radsynth.model_sha256"]:
+        _check_files(version)
+    return Resolved(name, version.version, reference, version.folder, digest, version.tags)
+
+
+def verify(root: str | Path, name: str, version: int) -> Version:
+    """Hash every file of a version again.
+
+    Raises
+    ------
+    RadsynthError
+        Where a file is missing, changed or was added; names it.
+    """
+    found = find(root, name, version)
+    _check_files(found)
+    return found
+
+
+def register(root: str | Path, name: str) -> Version:
+    """Publish the finished training and register its model, with the alias `challenger`.
+
+    The same training result (fingerprint and digest of what it wrote) has one version, however often this is called; a
+    registration that was broken off is completed. A version that is the champion already gets no alias.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no finished training, or the store cannot be opened.
+    """
+    from radsynth.tracking.publish import publish
+
+    root = Path(root)
+    training = _training(root, name)
+    publish(root)
+    with locked(root):
+        return _register(root, name, training)
+
+
+def locked(root: str | Path) -> BaseFileLock:
+    """The lock under which the registry of a checkout is changed."""
+    from filelock import FileLock
+
+    return FileLock(Path(root) / "mlruns" / ".registry.lock")
+
+
+def known(name: str) -> str:
+    """The stage that trains a registered model.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no such model.
+    """
+    if name not in REGISTERED:
+        raise RadsynthError("no such model", got=repr(name), expected=" or ".join(REGISTERED))
+    return REGISTERED[name]
+
+
+def _register(root: Path, name: str, training: Training) -> Version:
+    from mlflow.exceptions import MlflowException
+
+    client, experiment = open_store(root)
+    run, model = _published(client, experiment, training)
+    found = next((v for v in _versions(client, name) if _same_result(v, run)), None)
+    if found is None:
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = Path(model.artifact_location)
+        facts = lasting_facts(training, run, file_digests(source)) | verdict_facts(training)
+        created = client.create_model_version(
+            name,
+            source=str(source),
+            run_id=run.info.run_id,
+            tags={**facts, "radsynth.model_id": model.model_id},
+            model_id=model.model_id,
+        )
+        found = _version(created, {})
+    for key, value in verdict_facts(training).items():
+        if found.tags.get(key) != value:
+            client.set_model_version_tag(name, str(found.version), key, value)
+    if not {CHAMPION, CHALLENGER} & set(found.aliases):
+        client.set_registered_model_alias(name, CHALLENGER, str(found.version))
+    return find(root, name, found.version)
+
+
+def _training(root: Path, name: str) -> Training:
+    stage = known(name)
+    found = next((training for training in finished_trainings(root) if training.stage == stage), None)
+    if found is None:
+        raise RadsynthError(
+            f"no finished training of {name}", where=root / "models", next_step=f"run `dvc repro {stage}`"
+        )
+    return found
+
+
+def _published(client: MlflowClient, experiment: str, training: Training) -> tuple[Run, LoggedModel]:
+    """Run and logged model of a published training."""
+    (run,) = client.search_runs(
+        [experiment],
+        f"tags.`radsynth.stage` = '{training.stage}' AND "
+        f"tags.`radsynth.fingerprint` = '{training.description['fingerprint']}' AND "
+        f"tags.`radsynth.trained` = '{training.trained_digest()}'",
+    )
+    logged = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
+    ready = [model for model in logged if model.status.name == "READY"]
+    return run, max(ready, key=lambda model: model.creation_timestamp)
+
+
+def _same_result(version: Version, run: Run) -> bool:
+    same = ("radsynth.fingerprint", "radsynth.trained")
+    return all(version.tags.get(key) == run.data.tags.get(key) for key in same)
+
+
+def _versions(client: MlflowClient, name: str) -> list[Version]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return []
+    found, token = [], None
+    while token != "":
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += [_version(entry, aliases) for entry in page]
+        token = page.token or ""
+    return sorted(found, key=lambda version: version.version)
+
+
+def _version(entry: ModelVersion, aliases: dict[str, str]) -> Version:
+    pointing = tuple(sorted(alias for alias, number in aliases.items() if int(number) == int(entry.version)))
+    tags = dict(entry.tags)
+    return Version(
+        entry.name,
+        int(entry.version),
+        pointing,
+        tags,
+        entry.run_id or "",
+        tags.get("radsynth.model_id", ""),
+        Path(entry.source),
+    )
+
+
+def _check_files(version: Version) -> None:
+    recorded = json.loads(version.tags.get("radsynth.files", "{}"))
+    if not recorded:
+        raise RadsynthError(f"{version} has no record of its files", next_step=f"run `radsynth promote {version.name}`")
+    there = file_digests(version.source)
+    wrong = [
+        *(f"{name} is missing" for name in recorded if name not in there),
+        *(
+            f"{name} is not the file that was registered"
+            for name in recorded
+            if there.get(name, recorded[name]) != recorded[name]
+        ),
+        *(f"{name} was added" for name in there if name not in recorded),
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise RadsynthError(
+            f"{version}: {wrong[0]}{more}",
+            where=version.source,
+            next_step=f"use another version, or restore the file; `radsynth rollback {version.name}` goes back",
+        )
