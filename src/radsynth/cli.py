@@ -151,6 +151,64 @@ def publish() -> None:
         click.echo(f"{stage}: run {marks['fingerprint']} is in MLflow")
 
 
+@cli.command(epilog=examples("radsynth promote report-to-xray", "radsynth promote mri-to-ct --mode dry_run"))
+@click.argument("name")
+@click.option(
+    "--mode",
+    type=click.Choice(["enabled", "dry_run", "disabled"]),
+    help="In place of the setting gate.mode: judge and move, judge alone, or move without judging.",
+)
+@click.option("--version", type=click.IntRange(1), help="Promote this version, not the finished training's.")
+@click.pass_context
+def promote(context: click.Context, name: str, mode: str | None, version: int | None) -> None:
+    """Make the finished training of NAME the champion, if the gate lets it.
+
+    NAME is report-to-xray or mri-to-ct. Registers the model, scores it and the champion on the test set of this
+    checkout, and prints every figure.
+
+    Exit status: 0 promoted, unchanged or dry run, 4 refused, 2 a mistake.
+    """
+    from radsynth.tracking.registry import promote as judge_and_move
+
+    decision = judge_and_move(".", name, mode=mode, version=version)
+    click.echo(str(decision))
+    context.exit(decision.exit_code)
+
+
+@cli.command(epilog=examples("radsynth rollback report-to-xray"))
+@click.argument("name")
+def rollback(name: str) -> None:
+    """Make the previous version of NAME the champion again.
+
+    The champion becomes the previous version: a second rollback undoes the first.
+    """
+    from radsynth.tracking.registry import rollback as swap
+
+    click.echo(f"{swap('.', name)} is the champion again")
+
+
+@cli.command(epilog=examples("radsynth trace report-to-xray@champion"))
+@click.argument("model", metavar="NAME@ALIAS")
+def trace(model: str) -> None:
+    """Say where a model comes from, down to the raw files.
+
+    Prints the chain from alias to version, run, commit, settings, processed and raw data, what of it is missing, and
+    whether it is what the checkout holds now. NAME@3 names a version.
+    """
+    from radsynth.tracking import trace as chain
+
+    for line in chain.lines(chain.trace(".", *chain.parse(model))):
+        click.echo(line)
+
+
+@cli.command(epilog=examples("radsynth models"))
+def models() -> None:
+    """List the versions of the registered models, with their aliases."""
+    from radsynth.tracking.registry import models_table
+
+    click.echo(models_table("."))
+
+
 @cli.command(epilog=examples("radsynth ui --port 5001"))
 @click.option("--port", default=5000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:

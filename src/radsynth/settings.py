@@ -1,4 +1,7 @@
-"""params.yaml as frozen, strict, typed settings. A section's name is the name of the stage that reads it."""
+"""params.yaml as frozen, strict, typed settings. A section's name is the name of the stage that reads it.
+
+The section `gate` is read by no stage, but by `radsynth promote`.
+"""
 
 from __future__ import annotations
 
@@ -191,6 +194,47 @@ class Explain(Section):
     method: Literal["gradcam", "hirescam", "layercam"]
 
 
+class Rule(Section):
+    """What the gate asks of one figure; null asks nothing. What is asked and cannot be measured blocks."""
+
+    floor: float | None
+    """The challenger's own value must reach it; where lower is better, must not exceed it."""
+    better_by: float | None
+    """Least that must be gained on the champion."""
+    lower_end: float | None
+    """Where the paired 95 % interval of what is gained must begin, at least; 0 is better beyond doubt."""
+
+
+class ReportToXrayGate(Section):
+    least_patients: Positive
+    """Test patients below which no figure counts."""
+    label_auroc_share: Rule
+    kernel_distance: Rule
+    """Gains are shares of the champion's distance."""
+    layout_error: Rule
+    spread_share: Rule
+    max_finding_drop: Fraction
+    """Most that a finding's AUROC may fall, where its interval says that it fell."""
+
+
+class MriToCtGate(Section):
+    least_patients: Positive
+    mae_hu: Rule
+    ssim: Rule
+    bone_dice: Rule
+    air_dice: Rule
+
+
+class Gate(Section):
+    """When a challenger becomes the champion. Read by `radsynth promote`, by no stage."""
+
+    mode: Literal["enabled", "dry_run", "disabled"]
+    repetitions: Positive
+    """Draws of the bootstrap over patients."""
+    report_to_xray: ReportToXrayGate
+    mri_to_ct: MriToCtGate
+
+
 class Settings(Section):
     """The whole of params.yaml."""
 
@@ -213,6 +257,7 @@ class Settings(Section):
     evaluate_report_gan: EvaluateReportGan
     evaluate_mri_to_ct: EvaluateMriToCt
     explain: Explain
+    gate: Gate
 
 
 def load(path: str | Path = "params.yaml") -> Settings:

@@ -114,6 +114,15 @@ def raw_digests(lock: Path, data: list[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def lock_digests(lock: Path) -> dict[str, str]:
+    """Every output in a ``dvc.lock``: path -> DVC's digest (MD5)."""
+    return {
+        out["path"]: str(out.get("md5", out.get("etag", "")))
+        for stage in _lock(lock).values()
+        for out in stage.get("outs", [])
+    }
+
+
 def _word(passed: Any) -> str:
     return {True: PASSED, False: FAILED}.get(passed, MISSING) if isinstance(passed, bool) else MISSING
 

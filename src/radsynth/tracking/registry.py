@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radsynth.errors import RadsynthError
-from radsynth.files import sha256_of
+from radsynth.files import atomic_path, read_json, sha256_of, write_json
 from radsynth.tracking.facts import file_digests, lasting_facts, verdict_facts
+from radsynth.tracking.moves import move
 from radsynth.tracking.outputs import Training, finished_trainings
 from radsynth.tracking.store import DATABASE, open_store
 
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
+    from radsynth.tracking.gate import Decision
+
 REGISTERED: dict[str, str] = {"report-to-xray": "train_report_gan", "mri-to-ct": "train_cyclegan"}
 """Registered model -> the stage that trains it."""
+
+DECISIONS, CARDS = Path("mlruns/decisions"), Path("mlruns/cards")
+DESCRIPTION_CHARACTERS = 5000
+"""What MLflow's database keeps of a description."""
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
@@ -200,6 +207,92 @@ def register(root: str | Path, name: str) -> Version:
         return _register(root, name, training)
 
 
+def promote(root: str | Path, name: str, *, mode: str | None = None, version: int | None = None) -> Decision:
+    """Register the finished training if needed, judge it, and make it the champion where the gate lets it.
+
+    The decision, the aliases, the model card as the version's description: all are written in one transaction. The
+    files ``mlruns/decisions/NAME-vN.json`` and ``mlruns/cards/NAME-vN.md`` repeat what the registry holds, and are
+    written again where they are missing.
+
+    Parameters
+    ----------
+    mode
+        ``enabled``, ``dry_run`` or ``disabled``; None is what the settings say.
+    version
+        A version to promote in place of the finished training's; one that was rolled back comes back only so.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is nothing to promote, or nothing to score it with.
+    """
+    from radsynth.settings import load
+    from radsynth.tracking.gate import decide
+
+    root = Path(root)
+    settings = load(root / "params.yaml")
+    challenger = register(root, name) if version is None else find(root, name, version)
+    with locked(root):
+        there = versions(root, name)
+        challenger = next(v for v in there if v.version == challenger.version)
+        champion = _aliased(there, CHAMPION)
+        decision = decide(
+            root,
+            name,
+            challenger,
+            champion,
+            mode=mode or settings.gate.mode,
+            settings=settings,
+            files=_check_files,
+            named=version is not None,
+        )
+        if decision.outcome != "unchanged":
+            _settle(root, challenger, champion, decision)
+        _write_files(root, name)
+    return decision
+
+
+def rollback(root: str | Path, name: str) -> Version:
+    """Make the previous version the champion again, and the champion the previous one; twice is as before.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no previous version, or its files are not those that were registered.
+    """
+    known(name)
+    with locked(root):
+        back, champion = find(root, name, PREVIOUS), find(root, name, CHAMPION)
+        _check_files(back)
+        move(
+            root,
+            name,
+            aliases={CHAMPION: back.version, PREVIOUS: champion.version},
+            tags={back.version: {"radsynth.rolled_back": None}, champion.version: {"radsynth.rolled_back": "true"}},
+        )
+        _write_files(root, name)
+        return find(root, name, back.version)
+
+
+def models_table(root: str | Path) -> str:
+    """Every version of every registered model, one line each."""
+    rows = [("model", "version", "aliases", "gate", "fingerprint", "commit")]
+    for name in REGISTERED:
+        for version in versions(root, name):
+            tags = version.tags
+            gate = tags.get("radsynth.gate", "not judged")
+            gate += ", rolled back" if tags.get("radsynth.rolled_back") else ""
+            commit = tags.get("radsynth.git_commit", "-")[:8] + (
+                "+" if tags.get("radsynth.git_dirty") == "true" else ""
+            )
+            aliases = ", ".join(version.aliases) or "-"
+            rows.append((name, f"v{version.version}", aliases, gate, tags.get("radsynth.fingerprint", "-"), commit))
+    if len(rows) == 1:
+        return "no model was registered yet; run `radsynth promote report-to-xray`"
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
 def locked(root: str | Path) -> BaseFileLock:
     """The lock under which the registry of a checkout is changed."""
     from filelock import FileLock
@@ -248,6 +341,42 @@ def _register(root: Path, name: str, training: Training) -> Version:
     if not {CHAMPION, CHALLENGER} & set(found.aliases):
         client.set_registered_model_alias(name, CHALLENGER, str(found.version))
     return find(root, name, found.version)
+
+
+def _settle(root: Path, challenger: Version, champion: Version | None, decision: Decision) -> None:
+    """Write a decision, and what follows from it, in one transaction."""
+    from radsynth.tracking.card import card
+    from radsynth.tracking.gate import to_tag
+
+    number, aliases, descriptions = challenger.version, {}, {}
+    tags: dict[str, str | None] = {"radsynth.gate": decision.verdict, "radsynth.gate_decision": to_tag(decision)}
+    if decision.outcome == "promoted":
+        aliases = {CHAMPION: number, PREVIOUS: champion.version} if champion else {CHAMPION: number}
+        if CHALLENGER in challenger.aliases:
+            aliases[CHALLENGER] = None
+        tags["radsynth.rolled_back"] = None
+        tags["radsynth.card"] = card(challenger, decision)
+        descriptions = {number: tags["radsynth.card"][:DESCRIPTION_CHARACTERS]}
+    move(root, challenger.name, aliases, {number: tags}, descriptions)
+
+
+def _write_files(root: Path, name: str) -> None:
+    """Decisions and cards as files, from the tags."""
+    for version in versions(root, name):
+        stem = f"{name}-v{version.version}"
+        if text := version.tags.get("radsynth.gate_decision"):
+            record, path = json.loads(text), Path(root) / DECISIONS / f"{stem}.json"
+            if not path.is_file() or read_json(path) != record:
+                write_json(path, record)
+        if text := version.tags.get("radsynth.card"):
+            path = Path(root) / CARDS / f"{stem}.md"
+            if not path.is_file() or path.read_text(encoding="utf-8") != text:
+                with atomic_path(path) as temporary:
+                    temporary.write_text(text, encoding="utf-8")
+
+
+def _aliased(there: list[Version], alias: str) -> Version | None:
+    return next((version for version in there if alias in version.aliases), None)
 
 
 def _training(root: Path, name: str) -> Training:
