@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -19,10 +21,13 @@ from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.vgg import Vgg
 from radsynth.reports.encode import TextEncoder, load_encoder
+from radsynth.schemas import CHEST, VOLUMES
 from radsynth.tracking.publish import publish
-from radsynth.training.cyclegan import GEOMETRY
-from radsynth.training.models import save_model
-from radsynth.training.report_gan import ReportGan
+from radsynth.tracking.registry import REGISTERED, promote
+from radsynth.training.cyclegan import GEOMETRY, load_mri_to_ct, translate_volume
+from radsynth.training.device import pick_device
+from radsynth.training.models import load_model, save_model
+from radsynth.training.report_gan import ReportGan, generate, load_report_gan
 from radsynth.vocabulary import FINDINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,7 +83,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
         },
     )
     for name, network, mark in (("classifier", classifier, "3" * 16), ("perceptual", vgg, "4" * 16)):
-        save_model(root / "models" / name, network.state_dict(), common | {"settings": {}, "fingerprint": mark})
+        described = {"settings": {}, "fingerprint": mark, "network": {"findings": len(FINDINGS), "width": 2}}
+        save_model(root / "models" / name, network.state_dict(), common | described)
     for stage in ("train_classifier", "train_report_gan", "train_cyclegan"):
         _write_history(root / "history", stage)
     for stage in ("train_report_gan", "train_cyclegan"):
@@ -117,13 +123,147 @@ def published_once(outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture
 def published(published_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout that was published and then moved, for one test alone."""
+    return _moved(published_once, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def judged_once(published_once: Path, encoder: TextEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published checkout with a test set, on which its own two models are perfect: the truth is what they draw."""
+    root = tmp_path_factory.mktemp("judged") / "checkout"
+    shutil.copytree(published_once, root)
+    _write_chest(root, encoder)
+    _write_brain(root)
+    write_json(root / "metrics/audit_memorisation.json", {"report_to_xray_passed": True, "mri_to_ct_passed": True})
+    for name in ("validate_chest", "validate_brain"):
+        write_json(root / f"metrics/{name}.json", {"success": True, "critical_failed": 0})
+    settings = yaml.safe_load((root / "params.yaml").read_text())
+    settings["gate"] = yaml.safe_load((ROOT / "conf/profile/smoke.yaml").read_text())["gate"]
+    settings["gate"]["repetitions"] = 20
+    settings["evaluate_report_gan"]["samples_per_report"] = 1
+    (root / "params.yaml").write_text(yaml.safe_dump(settings))
+    publish(root)
+    return root
+
+
+@pytest.fixture
+def judged(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`judged_once`, moved, for one test alone."""
+    return _moved(judged_once, tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def two_once(judged_once: Path, train_again: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A champion of each kind, v1, and the finished trainings of better models, published."""
+    root = tmp_path_factory.mktemp("two") / "checkout"
+    shutil.copytree(judged_once, root)
+    for name in REGISTERED:
+        train_again(root, name, 0.05, "a" * 16)
+    for name in REGISTERED:
+        assert promote(root, name).outcome == "promoted"
+    for name in REGISTERED:
+        train_again(root, name, 0.0, "b" * 16)
+    publish(root)
+    return root
+
+
+@pytest.fixture
+def two(two_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`two_once`, moved, for one test alone."""
+    return _moved(two_once, tmp_path, monkeypatch)
+
+
+def _moved(once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from mlflow.tracking._tracking_service import utils
 
     # within one process MLflow remembers the folder of a run by its id, which is the same in every copy
     monkeypatch.setattr(utils, "_artifact_repos_cache", OrderedDict())
     root = tmp_path / "moved"
-    shutil.copytree(published_once, root)
+    shutil.copytree(once, root)
     return root
+
+
+@pytest.fixture(scope="session")
+def train_again(judged_once: Path) -> Callable[..., None]:
+    """Put another training's result in place of the finished one: the true weights, moved by `noise`."""
+
+    def put(root: Path, name: str, noise: float, mark: str) -> None:
+        folder = {"report-to-xray": "report_gan", "mri-to-ct": "mri_to_ct"}[name]
+        weights, description = load_model(judged_once / "models" / folder)
+        torch.manual_seed(1)
+        for key, value in weights.items():
+            if not key.startswith("atlases"):
+                weights[key] = value + noise * torch.randn_like(value)
+        save_model(root / "models" / folder, weights, description | {"fingerprint": mark})
+
+    return put
+
+
+def _write_chest(root: Path, encoder: TextEncoder) -> None:
+    """Twelve patients, half of them for the test, whose X-rays are what the report GAN draws for them."""
+    count, folder = 12, root / "data/chest"
+    gan, _ = load_report_gan(root / "models/report_gan")
+    prompts = [f"Report number {i}. {'Large effusion.' if i % 2 else 'Clear lungs.'}" for i in range(count)]
+    tokens, lengths, _ = encoder(prompts)
+    tokens, lengths = tokens.astype(np.float16), lengths.astype(np.int16)
+    frame = pd.DataFrame(
+        {
+            "subject_id": [f"s{i}" for i in range(count)],
+            "image_row": np.arange(count),
+            "report_row": np.arange(count),
+            "view_position": "frontal",
+            "prompt": prompts,
+            "split": ["test" if i < count // 2 else "train" for i in range(count)],
+        }
+    )
+    for name in ("study_id", "image_id", "findings", "impression", "source_sha256"):
+        frame[name] = frame["subject_id"]
+    for finding in FINDINGS:
+        frame[f"label_{finding}"] = np.int8(0) if finding != "effusion" else np.arange(count, dtype=np.int8) % 2
+    for name in CHEST.columns:
+        if name not in frame:
+            frame[name] = ""
+    folder.mkdir(parents=True)
+    CHEST.write(frame, folder / "manifest.parquet")
+    seed = yaml.safe_load((root / "params.yaml").read_text())["seed"]
+    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
+    text = torch.from_numpy(tokens.astype(np.float32)), mask, torch.zeros(count, dtype=torch.int64)
+    drawn = generate(gan, *(t[: count // 2] for t in text), seed=seed, device=pick_device())
+    (folder / "xrays").mkdir()
+    (folder / "embeddings").mkdir()
+    pixels = np.rint((np.concatenate([drawn, drawn]).astype(np.float64) + 1) * 32767.5).astype(np.uint16)
+    np.save(folder / "xrays/pixels.npy", pixels)
+    np.save(folder / "embeddings/tokens.npy", tokens)
+    np.save(folder / "embeddings/lengths.npy", lengths)
+    write_json(folder / "embeddings/encoder.json", {"digest": encoder.digest})
+
+
+def _write_brain(root: Path) -> None:
+    """Three test heads whose true CT is what the model makes of their MR."""
+    folder, shape, count = root / "data/brain/aligned", (20, 28, 24), 3
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    depth = np.repeat(np.where(radius < 0.9, (0.9 - radius) * 90, 0).astype(np.float16)[None], count, 0)
+    noise = np.random.default_rng(0).random((count, *shape))
+    mr = np.where(depth > 0, 0.2 + 0.6 * noise, 0).astype(np.float32)
+    model, _ = load_mri_to_ct(root / "models/mri_to_ct")
+    ct = np.stack([np.rint(translate_volume(model, v, d)) for v, d in zip(mr, depth, strict=True)]).astype(np.int16)
+    folder.mkdir(parents=True)
+    for name, array in {"mr": mr, "ct": ct, "mr_depth_mm": depth, "ct_depth_mm": depth}.items():
+        np.save(folder / f"{name}.npy", array)
+    rows = [(modality, row) for modality in ("MR", "CT") for row in range(count)]
+    frame = pd.DataFrame(
+        {
+            "row": [row for _, row in rows],
+            "subject_id": [f"p{row}" for _, row in rows],
+            "modality": [modality for modality, _ in rows],
+            "paired": True,
+            "split": "test",
+        }
+    )
+    for name, kind in VOLUMES.columns.items():
+        if name not in frame:
+            frame[name] = [[]] * len(frame) if "list" in str(kind) else "" if str(kind) == "string" else 0.0
+    VOLUMES.write(frame, root / "data/brain/manifest.parquet")
 
 
 def _write_history(folder: Path, stage: str) -> None:

@@ -161,7 +161,8 @@ def resolve(root: str | Path, name: str, reference: str = CHAMPION) -> Resolved:
     known(name)
     reference = str(reference)
     folder = Path(reference)
-    if folder.is_dir():
+    alias = reference in (CHALLENGER, CHAMPION, PREVIOUS) or reference.removeprefix("v").isdigit()
+    if folder.is_dir() and not alias:
         if not ((folder / "weights.safetensors").is_file() and (folder / "model.json").is_file()):
             raise RadsynthError("no model here", where=folder, expected="weights.safetensors and model.json")
         return Resolved(name, None, reference, folder, sha256_of(folder), {})
@@ -231,7 +232,9 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
 
     root = Path(root)
     settings = load(root / "params.yaml")
-    challenger = register(root, name) if version is None else find(root, name, version)
+    challenger = find(root, name, version) if version is not None else None
+    if challenger is None or _is_current(root, challenger):
+        challenger = register(root, name)
     with locked(root):
         there = versions(root, name)
         challenger = next(v for v in there if v.version == challenger.version)
@@ -349,6 +352,9 @@ def _settle(root: Path, challenger: Version, champion: Version | None, decision:
     from radsynth.tracking.gate import to_tag
 
     number, aliases, descriptions = challenger.version, {}, {}
+    if decision.outcome == "dry_run":
+        move(root, challenger.name, tags={number: {"radsynth.dry_run_decision": to_tag(decision)}})
+        return
     tags: dict[str, str | None] = {"radsynth.gate": decision.verdict, "radsynth.gate_decision": to_tag(decision)}
     if decision.outcome == "promoted":
         aliases = {CHAMPION: number, PREVIOUS: champion.version} if champion else {CHAMPION: number}
@@ -364,10 +370,11 @@ def _write_files(root: Path, name: str) -> None:
     """Decisions and cards as files, from the tags."""
     for version in versions(root, name):
         stem = f"{name}-v{version.version}"
-        if text := version.tags.get("radsynth.gate_decision"):
-            record, path = json.loads(text), Path(root) / DECISIONS / f"{stem}.json"
-            if not path.is_file() or read_json(path) != record:
-                write_json(path, record)
+        for tag, ending in (("gate_decision", ""), ("dry_run_decision", "-dry-run")):
+            if text := version.tags.get(f"radsynth.{tag}"):
+                record, path = json.loads(text), Path(root) / DECISIONS / f"{stem}{ending}.json"
+                if not path.is_file() or read_json(path) != record:
+                    write_json(path, record)
         if text := version.tags.get("radsynth.card"):
             path = Path(root) / CARDS / f"{stem}.md"
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -387,6 +394,16 @@ def _training(root: Path, name: str) -> Training:
             f"no finished training of {name}", where=root / "models", next_step=f"run `dvc repro {stage}`"
         )
     return found
+
+
+def _is_current(root: Path, version: Version) -> bool:
+    """Whether a version is that of the finished training in the checkout."""
+    there = [training for training in finished_trainings(root) if training.stage == known(version.name)]
+    return any(
+        version.tags.get("radsynth.fingerprint") == training.description["fingerprint"]
+        and version.tags.get("radsynth.trained") == training.trained_digest()
+        for training in there
+    )
 
 
 def _published(client: MlflowClient, experiment: str, training: Training) -> tuple[Run, LoggedModel]:

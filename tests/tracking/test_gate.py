@@ -1,0 +1,256 @@
+"""Only what is better, safe and whole becomes the champion, and the decision says why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from radsynth.cli import cli
+from radsynth.errors import RadsynthError
+from radsynth.evaluation.intervals import Interval
+from radsynth.evaluation.rescore import Compared
+from radsynth.files import read_json, write_json
+from radsynth.settings import Rule
+from radsynth.tracking import gate
+from radsynth.tracking.gate import Decision
+from radsynth.tracking.registry import REGISTERED, find, promote, register, rollback, versions
+
+CT, XRAY = "mri-to-ct", "report-to-xray"
+TrainAgain = Callable[..., None]
+
+
+def aliases(root: Path, name: str = CT) -> dict[str, int]:
+    """Alias -> version."""
+    return {alias: version.version for version in versions(root, name) for alias in version.aliases}
+
+
+def set_rule(root: Path, model: str, **rules: Any) -> None:
+    """Change what the gate asks."""
+    settings = yaml.safe_load((root / "params.yaml").read_text())
+    settings["gate"][model] |= rules
+    (root / "params.yaml").write_text(yaml.safe_dump(settings))
+
+
+def check(decision: Decision, name: str) -> gate.Check:
+    """One line of the table."""
+    return next(check for check in decision.checks if check.name == name)
+
+
+def run(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    """The command line in a checkout."""
+    monkeypatch.chdir(root)
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+# ---- decisions ----
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_a_better_model_is_promoted_with_both_scored_on_the_same_patients(name: str, two: Path) -> None:
+    decision = promote(two, name)
+    assert (decision.outcome, decision.champion, decision.exit_code) == ("promoted", 1, 0)
+    figure = check(decision, {CT: "mae_hu", XRAY: "layout_error"}[name])
+    assert figure.challenger["value"] < figure.champion["value"]
+    assert figure.gain["value"] == pytest.approx(figure.champion["value"] - figure.challenger["value"])
+    assert figure.gain["low"] > 0
+    assert figure.challenger["n"] == figure.champion["n"] == {CT: 3, XRAY: 6}[name]
+    assert aliases(two, name) == {"champion": 2, "previous": 1}
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_a_worse_model_is_refused_with_its_reason(name: str, two: Path, train_again: TrainAgain) -> None:
+    train_again(two, name, 0.2, "c" * 16)
+    decision = promote(two, name)
+    assert (decision.outcome, decision.exit_code) == ("refused", 4)
+    figure = {CT: "mae_hu", XRAY: "layout_error"}[name]
+    assert any(reason.startswith(f"{figure}: gain -") for reason in decision.reasons)
+    assert aliases(two, name) == {"champion": 1, "challenger": 2}
+    assert find(two, name, 2).tags["radsynth.gate"] == "refused"
+
+
+def test_the_first_model_is_judged_by_floors_alone(judged: Path) -> None:
+    set_rule(judged, "mri_to_ct", ssim={"floor": 1.01, "better_by": None, "lower_end": None})
+    decision = promote(judged, CT)
+    assert decision.reasons == (
+        f"ssim: value {gate.number(check(decision, 'ssim').challenger['value'])}, asked at least 1.01",
+    )
+    assert aliases(judged) == {"challenger": 1}
+    set_rule(judged, "mri_to_ct", ssim={"floor": 0.5, "better_by": 100.0, "lower_end": 100.0})
+    assert promote(judged, CT).outcome == "promoted"
+    assert aliases(judged) == {"champion": 1}
+
+
+def test_the_champion_itself_is_unchanged(judged: Path) -> None:
+    promote(judged, CT)
+    before = find(judged, CT, 1)
+    again = promote(judged, CT)
+    assert (again.outcome, again.exit_code, find(judged, CT, 1)) == ("unchanged", 0, before)
+
+
+def test_the_same_weights_of_another_training_are_unchanged(judged: Path, train_again: TrainAgain) -> None:
+    promote(judged, CT)
+    folder = judged / "plots/train_cyclegan"
+    next(folder.glob("*.png")).unlink()
+    decision = promote(judged, CT)
+    assert (decision.outcome, decision.version) == ("unchanged", 2)
+    assert aliases(judged) == {"champion": 1, "challenger": 2}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("audit_memorisation", None, "memorisation: missing, asked passed"),
+        ("audit_memorisation", {"report_to_xray_passed": True}, "memorisation: missing, asked passed"),
+        ("audit_memorisation", {"mri_to_ct_passed": False}, "memorisation: failed, asked passed"),
+        ("validate_brain", None, "validation: missing, asked passed"),
+        ("validate_brain", {"success": False}, "validation: failed, asked passed"),
+    ],
+)
+def test_a_missing_or_failed_fact_blocks_until_it_is_there(file: str, content: Any, says: str, judged: Path) -> None:
+    path = judged / f"metrics/{file}.json"
+    good = read_json(path)
+    path.unlink()
+    if content:
+        write_json(path, content)
+    decision = promote(judged, CT)
+    assert (decision.outcome, decision.reasons) == ("refused", (says,))
+    write_json(path, good)
+    assert promote(judged, CT, version=1).outcome == "promoted"
+
+
+def test_memorisation_of_another_model_is_missing(judged: Path) -> None:
+    lock = yaml.safe_load((judged / "dvc.lock").read_text())
+    lock["stages"]["audit_memorisation"] = {"deps": [{"path": "models/mri_to_ct", "md5": "1" * 32}]}
+    lock["stages"]["train_cyclegan"] = {"outs": [{"path": "models/mri_to_ct", "md5": "2" * 32}]}
+    (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert register(judged, CT).tags["radsynth.memorisation"] == "missing"
+    lock["stages"]["audit_memorisation"]["deps"][0]["md5"] = "2" * 32
+    (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert register(judged, CT).tags["radsynth.memorisation"] == "passed"
+
+
+@pytest.mark.parametrize("mode", ["enabled", "disabled"])
+def test_a_flipped_byte_in_the_challenger_blocks(mode: str, judged: Path) -> None:
+    weights = register(judged, CT).folder / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    decision = promote(judged, CT, mode=mode)
+    assert decision.outcome == "refused"
+    assert "weights.safetensors is not the file that was registered (challenger)" in decision.reasons[0]
+    assert aliases(judged) == {"challenger": 1}
+
+
+def test_dry_run_judges_and_moves_nothing(two: Path) -> None:
+    decision = promote(two, CT, mode="dry_run")
+    assert (decision.outcome, decision.verdict, decision.exit_code) == ("dry_run", "would be promoted", 0)
+    assert aliases(two) == {"champion": 1, "challenger": 2}
+    assert "radsynth.gate" not in find(two, CT, 2).tags
+    assert read_json(two / "mlruns/decisions/mri-to-ct-v2-dry-run.json")["passed"] is True
+
+
+def test_the_disabled_gate_promotes_unseen_and_says_so(two: Path, train_again: TrainAgain) -> None:
+    train_again(two, CT, 0.2, "c" * 16)
+    decision = promote(two, CT, mode="disabled")
+    assert (decision.outcome, [c.name for c in decision.checks]) == ("promoted", ["files"])
+    assert "promoted with the gate disabled" in (two / "mlruns/cards/mri-to-ct-v2.md").read_text()
+
+
+def test_what_was_rolled_back_returns_only_by_name(two: Path) -> None:
+    promote(two, CT)
+    rollback(two, CT)
+    decision = promote(two, CT)
+    assert decision.outcome == "refused"
+    assert "--version 2` brings it back" in decision.reasons[0]
+    assert promote(two, CT, version=2).outcome == "promoted"
+    assert aliases(two) == {"champion": 2, "previous": 1}
+
+
+def test_too_few_patients_are_no_figure(judged: Path) -> None:
+    set_rule(judged, "mri_to_ct", least_patients=4)
+    assert "mae_hu: 3 patients, asked at least 4" in promote(judged, CT).reasons
+
+
+def test_a_champion_that_cannot_read_the_test_set_blocks_with_the_reason(two: Path) -> None:
+    write_json(two / "data/chest/embeddings/encoder.json", {"digest": "0" * 64})
+    decision = promote(two, XRAY)
+    assert decision.outcome == "refused"
+    assert "text encoder" in check(decision, "test set").failed[0]
+    assert "layout_error: missing, and it is asked for" in decision.reasons
+
+
+def test_an_unknown_mode_is_a_mistake(judged: Path) -> None:
+    with pytest.raises(RadsynthError, match="enabled or dry_run or disabled"):
+        promote(judged, CT, mode="on")
+
+
+# ---- what is asked of a figure ----
+
+
+def compared(value: float, gain: tuple[float, float, float] | None, higher: bool = True) -> Compared:
+    """A figure of ten patients."""
+    own = Interval(value, value - 0.1, value + 0.1, 10)
+    return Compared("what it is", higher, own, own if gain else None, Interval(*gain, 10) if gain else None)
+
+
+@pytest.mark.parametrize(
+    ("figure", "rule", "reasons"),
+    [
+        (compared(0.6, None), (0.5, 0.1, 0.0), ()),
+        (compared(0.4, None), (0.5, None, None), ("value 0.4, asked at least 0.5",)),
+        (compared(0.6, None, higher=False), (0.5, None, None), ("value 0.6, asked at most 0.5",)),
+        (compared(0.6, (0.2, 0.1, 0.3)), (0.5, 0.2, 0.1), ()),
+        (compared(0.6, (0.2, 0.1, 0.3)), (None, 0.25, None), ("gain 0.2, asked at least 0.25",)),
+        (compared(0.6, (0.2, -0.1, 0.3)), (None, 0.1, 0.0), ("lower end of the gain -0.1, asked at least 0",)),
+        (compared(float("nan"), None), (0.5, None, None), ("value is missing",)),
+        (compared(0.6, (0.2, float("nan"), float("nan"))), (None, None, -1.0), ("lower end of the gain is missing",)),
+        (None, (0.5, None, None), ("missing, and it is asked for",)),
+        (None, (None, None, None), ()),
+    ],
+)
+def test_a_rule_holds_or_says_why_not(figure: Compared | None, rule: tuple[float | None, ...], reasons: Any) -> None:
+    asked = Rule(floor=rule[0], better_by=rule[1], lower_end=rule[2])
+    assert gate._judge("figure", figure, asked, 5).failed == reasons
+
+
+@pytest.mark.parametrize(
+    ("gain", "blocks"),
+    [((-0.2, -0.3, -0.1), True), ((-0.2, -0.5, 0.1), False), ((-0.05, -0.06, -0.04), False), ((0.2, 0.1, 0.3), False)],
+)
+def test_a_finding_blocks_where_it_fell_far_and_beyond_doubt(gain: tuple[float, float, float], blocks: bool) -> None:
+    judged = gate._judge_finding("auroc_nodule", compared(0.6, gain), 0.1)
+    assert judged.failed == (("fell by 0.2, asked at most 0.1",) if blocks else ())
+
+
+# ---- what people see ----
+
+
+def test_record_keeps_every_figure_and_gives_the_decision_back(two: Path) -> None:
+    decision = promote(two, CT)
+    record = read_json(two / "mlruns/decisions/mri-to-ct-v2.json")
+    assert Decision.of_record(record) == decision
+    assert json.loads(find(two, CT, 2).tags["radsynth.gate_decision"]) == record
+    mae = next(check for check in record["checks"] if check["name"] == "mae_hu")
+    assert set(mae["gain"]) == {"value", "low", "high", "n"}
+    assert mae["asked"] == {"floor": 1000.0, "better_by": 0.0, "lower_end": -5.0}
+
+
+def test_the_commands_tell_the_story(two: Path, train_again: TrainAgain, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run(two, monkeypatch, "promote", CT)
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "promoted: mri-to-ct v2 is the champion"
+    assert run(two, monkeypatch, "promote", CT).stdout.splitlines()[-1].startswith("unchanged: ")
+    train_again(two, CT, 0.2, "c" * 16)
+    refused = run(two, monkeypatch, "promote", CT)
+    assert refused.exit_code == 4
+    assert refused.stdout.splitlines()[-1].startswith("refused: mae_hu: ")
+    back = run(two, monkeypatch, "rollback", CT)
+    assert (back.exit_code, back.stdout) == (0, "mri-to-ct v1 is the champion again\n")
+    rows = [line.split()[:3] for line in run(two, monkeypatch, "models").stdout.splitlines()]
+    assert rows[2:] == [[CT, "v1", "champion"], [CT, "v2", "previous"], [CT, "v3", "challenger"]]
