@@ -48,4 +48,4 @@ lock: setup ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra test --universal --generate-hashes --no-header --quiet --python-version 3.11 -o requirements.lock
 
 clean: ## remove what running made, except the DVC cache
-	rm -rf data/raw data/chest data/brain models metrics plots history reports mlruns/mlflow.db mlruns/artifacts mlruns/published.json checkpoints
+	rm -rf data/raw data/chest data/brain models metrics plots history reports mlruns/mlflow.db mlruns/artifacts mlruns/published.json mlruns/decisions mlruns/cards checkpoints

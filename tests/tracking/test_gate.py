@@ -112,15 +112,20 @@ def test_the_same_weights_of_another_training_are_unchanged(judged: Path, train_
         ("validate_brain", {"success": False}, "validation: failed, asked passed"),
     ],
 )
-def test_a_missing_or_failed_fact_blocks_until_it_is_there(file: str, content: Any, says: str, judged: Path) -> None:
+def test_a_missing_or_failed_fact_blocks(file: str, content: Any, says: str, judged: Path) -> None:
     path = judged / f"metrics/{file}.json"
-    good = read_json(path)
     path.unlink()
     if content:
         write_json(path, content)
     decision = promote(judged, CT)
     assert (decision.outcome, decision.reasons) == ("refused", (says,))
-    write_json(path, good)
+
+
+def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: Path) -> None:
+    path = judged / "metrics/audit_memorisation.json"
+    path.rename(path.with_suffix(".later"))
+    register(judged, CT)
+    path.with_suffix(".later").rename(path)
     assert promote(judged, CT, version=1).outcome == "promoted"
 
 

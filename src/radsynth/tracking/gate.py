@@ -145,7 +145,8 @@ def decide(
     root, before = Path(root), champion.version if champion else None
     if mode not in MODES:
         raise RadsynthError("no such mode of the gate", got=repr(mode), expected=" or ".join(MODES))
-    if champion and challenger.tags["radsynth.model_sha256"] == champion.tags["radsynth.model_sha256"]:
+    weights = challenger.tags.get("radsynth.model_sha256", "unknown")
+    if champion and (champion.version == challenger.version or champion.tags.get("radsynth.model_sha256") == weights):
         return Decision(name, challenger.version, before, mode, "unchanged", True)
     checks = [_files(challenger, None if mode == "disabled" else champion, files)]
     whole, basis = checks[0].passed, {}

@@ -170,8 +170,9 @@ def resolve(root: str | Path, name: str, reference: str = CHAMPION) -> Resolved:
         raise RadsynthError("no such folder", where=folder, expected="an alias, a version or a model folder")
     version = find(root, name, reference)
     digest = sha256_of(version.folder)
-    if digest != version.tags["radsynth.model_sha256"]:
+    if digest != version.tags.get("radsynth.model_sha256"):
         _check_files(version)
+        raise RadsynthError(f"{version}: the weights are not those that were registered", where=version.folder)
     return Resolved(name, version.version, reference, version.folder, digest, version.tags)
 
 
@@ -398,7 +399,10 @@ def _training(root: Path, name: str) -> Training:
 
 def _is_current(root: Path, version: Version) -> bool:
     """Whether a version is that of the finished training in the checkout."""
-    there = [training for training in finished_trainings(root) if training.stage == known(version.name)]
+    try:
+        there = [training for training in finished_trainings(root) if training.stage == known(version.name)]
+    except RadsynthError:
+        return False
     return any(
         version.tags.get("radsynth.fingerprint") == training.description["fingerprint"]
         and version.tags.get("radsynth.trained") == training.trained_digest()
