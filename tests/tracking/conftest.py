@@ -26,7 +26,8 @@ from radsynth.tracking.publish import publish
 from radsynth.tracking.registry import REGISTERED, promote
 from radsynth.training.cyclegan import GEOMETRY, load_mri_to_ct, translate_volume
 from radsynth.training.device import pick_device
-from radsynth.training.models import load_model, save_model
+from radsynth.training.loop import Outcome
+from radsynth.training.models import load_model, save_model, write_history
 from radsynth.training.report_gan import ReportGan, generate, load_report_gan
 from radsynth.vocabulary import FINDINGS
 
@@ -267,9 +268,10 @@ def _write_brain(root: Path) -> None:
 
 
 def _write_history(folder: Path, stage: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / f"{stage}.csv").write_text("images_seen,loss,validation_score\n100,1.5,\n200,1.25,0.5\n")
-    (folder / f"{stage}.system.csv").write_text("images_seen,images_per_second\n100,50\n200,25\n")
+    """By the function with which the training stages write it."""
+    curves = [{"images_seen": 100, "loss": 1.5}, {"images_seen": 200, "loss": 1.25, "validation_score": 0.5}]
+    speeds = [{"images_seen": 100, "images_per_second": 50.0}, {"images_seen": 200, "images_per_second": 25.0}]
+    write_history(Outcome(curves, speeds, 200, 200, 0.5, {}), folder / stage)
 
 
 def _write_picture(path: Path, seed: int) -> None:

@@ -74,7 +74,7 @@ def test_publishing_again_changes_nothing(published: Path, expected: dict[str, A
 def test_curves_are_those_of_the_history(published: Path) -> None:
     client, _ = open_store(published)
     run = runs(published)["train_report_gan"]
-    history = pd.read_csv(published / "history/train_report_gan.csv").set_index("images_seen")
+    history = pd.read_csv(published / "history/train_report_gan/curves.csv").set_index("images_seen")
     for name in history.columns:
         curve = {m.step: m.value for m in client.get_metric_history(run.info.run_id, name)}
         assert curve == history[name].dropna().to_dict()
@@ -194,7 +194,7 @@ def test_a_new_evaluation_goes_to_the_same_run(published: Path) -> None:
 
 def test_another_result_of_the_same_training_replaces_its_run(published: Path) -> None:
     before = runs(published)["train_classifier"].info.run_id
-    (published / "history/train_classifier.csv").write_text("images_seen,loss\n100,9\n")
+    (published / "history/train_classifier/curves.csv").write_text("images_seen,loss\n100,9\n")
     publish(published)
     client, _ = open_store(published)
     run = runs(published)["train_classifier"]

@@ -57,13 +57,13 @@ class Training:
 
     @property
     def history(self) -> Path:
-        """The curves; absent where nothing was trained (cached ImageNet weights)."""
-        return self.root / "history" / f"{self.stage}.csv"
+        """The curves; without rows where nothing was trained (cached ImageNet weights)."""
+        return self.root / "history" / self.stage / "curves.csv"
 
     @property
     def system(self) -> Path:
         """The machine's figures beside the curves."""
-        return self.history.with_suffix(".system.csv")
+        return self.history.with_name("system.csv")
 
     @property
     def grids(self) -> Path:
