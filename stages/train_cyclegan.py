@@ -17,6 +17,8 @@ from radsynth.training.slices import read_heads
 ALIGNED = Path("data/brain/aligned")
 MANIFEST = Path("data/brain/manifest.parquet")
 PLOTS = Path("plots/train_cyclegan")
+COMMON_GRID = "common_grid.safetensors"
+"""Kept with the model, so that a new MR can be brought on the grid it was trained on."""
 
 
 @one_line_errors
@@ -39,7 +41,8 @@ def main() -> None:
         picture_grid(rows, PLOTS / f"images-{images_seen:07d}.png", column_titles=titles)
 
     outcome, selection = train_cyclegan(heads, own, params.seed, pick_device(own.precision), checkpoints, draw)
-    save_model("models/mri_to_ct", outcome.best, describe(outcome, selection, own, params.seed, mark))
+    description = describe(outcome, selection, own, params.seed, mark)
+    save_model("models/mri_to_ct", outcome.best, description, [ALIGNED / COMMON_GRID])
     write_history(outcome, "history/train_cyclegan")
     forget_checkpoints(checkpoints)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,9 @@ def fingerprint(settings: dict[str, Any], data: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_model(folder: str | Path, weights: dict[str, Tensor], description: dict[str, Any]) -> None:
+def save_model(
+    folder: str | Path, weights: dict[str, Tensor], description: dict[str, Any], files: Iterable[Path] = ()
+) -> None:
     """Write a model folder whole or not at all.
 
     Parameters
@@ -49,12 +53,16 @@ def save_model(folder: str | Path, weights: dict[str, Tensor], description: dict
     description
         What `model.json` says: constructor arguments under ``"network"``, ranges of input and output, settings,
         fingerprint, how it was chosen.
+    files
+        What else the model needs to be used, copied under its own name.
     """
     with atomic_folder(folder) as temporary:
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         safetensors.torch.save_file(contiguous, temporary / "weights.safetensors")
         text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False)
         (temporary / "model.json").write_text(text + "\n", encoding="utf-8")
+        for file in files:
+            shutil.copyfile(file, temporary / file.name)
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

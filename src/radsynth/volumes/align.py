@@ -21,6 +21,7 @@ from radsynth.errors import InputRefused, RadsynthError
 from radsynth.files import atomic_folder, sha256_of
 from radsynth.progress import track
 from radsynth.schemas import QUARANTINE, VOLUMES
+from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
 from radsynth.volumes.geometry import Volume, anti_aliased, canonical, resample
 from radsynth.volumes.head import depth_mm
 from radsynth.volumes.intensity import HU_RANGE, bias_field, clip_hu, mr_range, scale_mr
@@ -212,6 +213,20 @@ def align_volume(
     return Aligned(np.ascontiguousarray(image.transpose(2, 1, 0)), np.ascontiguousarray(depth.transpose(2, 1, 0)), row)
 
 
+def align_new_mr(path: str | Path, common: CommonGrid) -> Aligned:
+    """Bring an MR that was in no data set on the grid of one, by the steps of `align_volume`.
+
+    Raises
+    ------
+    InputRefused, InputQuarantined
+        See `align_volume`.
+    """
+    raw = {"volume_id": "new", "subject_id": "", "modality": "MR", "path": str(path), "mask_path": "", "paired": False}
+    # without an id: no new volume is the reference
+    reference = Reference(common.head, "", np.eye(4))
+    return align_volume(raw, reference, grid_size=common.grid_size, spacing_mm=common.spacing_mm, n4=common.n4)
+
+
 def align(
     frame: pd.DataFrame,
     folder: str | Path,
@@ -230,7 +245,8 @@ def align(
         RAW_VOLUMES.
     folder
         Becomes: ``mr.npy`` float32 and ``ct.npy`` int16 (V, Z, Y, X), ``mr_depth_mm.npy`` and ``ct_depth_mm.npy``
-        float16, ``volumes.parquet`` (VOLUMES, `split` empty), ``quarantine.parquet``.
+        float16, ``volumes.parquet`` (VOLUMES, `split` empty), ``quarantine.parquet``, and `common_grid.FILE`, by which a
+        volume that comes later can be brought on the same grid.
     grid_size, spacing_mm, n4
         See `align_volume`.
     max_refused
@@ -289,6 +305,7 @@ def align(
             row["paired"] = len({other["modality"] for other in rows if other["subject_id"] == row["subject_id"]}) > 1
         VOLUMES.write(pd.DataFrame(rows, columns=list(VOLUMES.columns)), temporary / "volumes.parquet")
         QUARANTINE.write(pd.DataFrame(refused, columns=list(QUARANTINE.columns)), temporary / "quarantine.parquet")
+        write_common_grid(CommonGrid(reference.head, **settings), temporary / FILE)
 
 
 class _Pack:
