@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from radsynth.errors import one_line_errors
+from radsynth.errors import RadsynthError, one_line_errors
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -221,7 +222,149 @@ def ui(port: int) -> None:
     serve_ui(port)
 
 
-main = one_line_errors(cli)
+_MODEL = click.option(
+    "--model", default="champion", show_default=True, metavar="ALIAS|VERSION|PATH", help="Which registered model."
+)
+_FORCE = click.option("--force", is_flag=True, help="Overwrite what an earlier command made.")
+_SEED = click.option("--seed", default=0, show_default=True, help="Seed of the first picture.")
+_VIEW = click.option("--view", default="frontal", show_default=True, help="frontal or lateral, as the model knows.")
+_JUDGE = click.option(
+    "--judge", default="models/classifier", show_default=True, help="Folder of the classifier that judges."
+)
+
+
+@cli.command(
+    epilog=examples(
+        'radsynth generate --report "Large left pleural effusion." --n 4 --seed 7 -o pictures',
+        "radsynth generate --csv reports.csv --format dicom -o pictures",
+    )
+)
+@click.option("--report", help="Text of the report.")
+@click.option("--xml", metavar="FILE", help="A report as Open-i XML.")
+@click.option("--csv", metavar="FILE", help="Reports as a table: findings, impression.")
+@click.option("--n", default=1, show_default=True, help="Pictures a report.")
+@_SEED
+@_VIEW
+@click.option("--format", "form", default="png", show_default=True, help="png (16 bits) or dicom (secondary capture).")
+@_MODEL
+@_FORCE
+@click.option("-o", "--out", required=True, metavar="OUT", help="Folder to make.")
+def generate(out: str, **asked: Any) -> None:
+    """Draw chest X-rays from reports.
+
+    Writes a picture and a JSON sidecar (model, digests, report, seed, settings) each. Research only.
+    """
+    from radsynth.use import generate as draw
+
+    pictures = draw(out=out, **asked)
+    click.echo(f"{out}: {_count(len(pictures), 'picture')} by {_model_of(pictures[0].about)}")
+
+
+@cli.command(
+    epilog=examples(
+        "radsynth translate mr.nii.gz -o ct.nii.gz",
+        "radsynth translate mr_series -o ct_series --format dicom --model 3",
+    )
+)
+@click.argument("mr")
+@click.option("-o", "--out", required=True, metavar="CT", help="NIfTI file, or folder of a DICOM series, to make.")
+@click.option("--format", "form", default="nifti", show_default=True, help="nifti or dicom.")
+@_MODEL
+@_FORCE
+def translate(mr: str, out: str, **asked: Any) -> None:
+    """Make a CT in HU from MR, a magnetic resonance volume of the head.
+
+    MR is a NIfTI, MHA or NRRD file or the folder of a DICOM series. The CT lies on the MR's own grid; outside the head
+    and beyond the model's grid it is air, -1024. A JSON sidecar says how it was made. Research only.
+    """
+    from radsynth.use import translate as to_ct
+
+    ct = to_ct(mr, out, **asked)
+    size = " x ".join(str(n) for n in ct.voxels.shape)
+    click.echo(f"{out}: CT of {size} voxels, {ct.voxels.min()} to {ct.voxels.max()} HU")
+
+
+@cli.command(
+    epilog=examples(
+        "radsynth explain xray.png --finding effusion -o why",
+        'radsynth explain --report "Small right pneumothorax." --seed 7 -o why',
+    )
+)
+@click.argument("image", required=False)
+@click.option("--report", help="What the picture is said to show; without IMAGE it is drawn.")
+@click.option("--against", help="The report that the discriminator compares with.")
+@click.option("--finding", help="Finding to explain; the most probable one by default.")
+@click.option("--method", default="hirescam", show_default=True, help="gradcam, hirescam or layercam.")
+@_SEED
+@_VIEW
+@_MODEL
+@_JUDGE
+@_FORCE
+@click.option("-o", "--out", required=True, metavar="OUT", help="Folder to make.")
+def explain(image: str | None, out: str, **asked: Any) -> None:
+    """Show where a finding is seen in IMAGE, or in a picture that is drawn.
+
+    Writes the picture, an overlay and a map (npy) of the classifier and, with a report, of the discriminator. Research
+    only.
+    """
+    from radsynth.use import explain as why
+
+    about = why(image, out, **asked).about
+    click.echo(f"{out}: {about['finding']}, probability {about['probabilities'][about['finding']]:.2f}")
+
+
+@cli.command(
+    epilog=examples(
+        "printf 'finding,side,count\\npneumothorax,left,40\\nnormal,,40\\n' > plan.csv",
+        "radsynth dataset --plan plan.csv -o synthetic",
+    )
+)
+@click.option("--plan", required=True, metavar="FILE", help="CSV table: finding (or normal), side, count.")
+@_SEED
+@_VIEW
+@click.option("--threshold", default=0.5, show_default=True, help="Probability below which the judge disagrees.")
+@_MODEL
+@_JUDGE
+@_FORCE
+@click.option("-o", "--out", required=True, metavar="OUT", help="Folder to make.")
+def dataset(plan: str, out: str, **asked: Any) -> None:
+    """Draw a labelled training set by a plan.
+
+    Writes images/ with labels.csv (as the source `folder` reads it), rejected/ with the pictures on which the judge
+    disagrees, and a dataset card. Research only, never to evaluate with.
+    """
+    from radsynth.use import dataset as draw
+
+    made = draw(plan, out, **asked)
+    for line in made.about["counts"]:
+        name = " ".join(filter(None, (line["side"], line["finding"])))
+        judged = "" if line["judged"] else ", not judged: the judge has not learned it"
+        click.echo(f"{name}: {line['accepted']} of {line['drawn']} accepted{judged}")
+    click.echo(f"{out}: {_count(len(made.accepted), 'picture')} by {_model_of(made.about)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _model_of(about: dict[str, Any]) -> str:
+    model = about["model"]
+    return f"{model['name']} v{model['version']}" if model["version"] else f"{model['name']} in {model['reference']}"
+
+
+def _one_line_usage() -> None:
+    """Run the command line; what Click finds wrong with the arguments is one line as well."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "radsynth"
+        raise RadsynthError(error.format_message().rstrip("."), next_step=f"see `{path} --help`") from None
+    except click.Abort:
+        raise SystemExit(130) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+main = one_line_errors(_one_line_usage)
 
 if __name__ == "__main__":
     main()

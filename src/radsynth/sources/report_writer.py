@@ -650,6 +650,19 @@ def report_for_labels(labels: Iterable[str], rng: np.random.Generator) -> Report
     unknown = [f.finding for f in findings if f.finding not in FINDINGS]
     if unknown:
         raise ValueError(f"not in the vocabulary: {unknown}")
+    return report_for_findings(findings, rng)
+
+
+def report_for_findings(findings: Sequence[Finding], rng: np.random.Generator) -> Report:
+    """Write a report without flaws: both sections, no reference to priors, no XXXX.
+
+    Parameters
+    ----------
+    findings
+        What it states; none for a normal chest.
+    rng
+        Draws the wording and the order.
+    """
     order = [findings[int(i)] for i in rng.permutation(len(findings))]
     text, impression = _findings_text(order, rng, False), _impression_text(order, rng, False)
     return Report(text, impression, "", "", mesh_terms(findings))

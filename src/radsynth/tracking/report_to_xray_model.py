@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
-import threading
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from radsynth.reports.encode import load_encoder
-from radsynth.reports.parse import Report, prompt_of
-from radsynth.training.device import pick_device
-from radsynth.training.report_gan import generate, load_report_gan
-from radsynth.vocabulary import VIEWS
+from radsynth.radiographs.write import png_bytes, stored_values
+from radsynth.synthetic_dicom import NOTICE
+from radsynth.training.drawing import MAX_SEED, Drawer, prompt
 
 MAX_SAMPLES = 64
 """Pictures of one report in one request."""
@@ -37,18 +30,7 @@ class ReportToXray(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the generator and the text encoder it was trained with."""
-        self.device = pick_device()
-        gan, self.description = load_report_gan(context.artifacts["model"])
-        self.gan = gan.to(self.device.device)
-        known = self.description["encoder"]
-        self.encoder = load_encoder(known["encoder"], max_tokens=known["max_tokens"])
-        if self.encoder.digest != known["digest"]:
-            raise MlflowException(
-                f"the text encoder {known['encoder']} is not the one of the training: "
-                f"digest {self.encoder.digest[:12]}, expected {known['digest'][:12]}"
-            )
-        # the texture noise comes from torch's global generator; a server predicts in several threads
-        self.lock = threading.Lock()
+        self.drawer = Drawer(context.artifacts["model"])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -73,29 +55,21 @@ class ReportToXray(PythonModel):
             With INVALID_PARAMETER_VALUE (a server answers 400) where a report is empty or a parameter out of range.
         """
         _require(1 <= n <= MAX_SAMPLES, "n", n, f"1 to {MAX_SAMPLES}")
-        _require(0 <= seed < 2**31, "seed", seed, "0 to 2147483647")
-        _require(
-            view in self.description["views"], "view", repr(view), " or ".join(map(repr, self.description["views"]))
-        )
+        _require(0 <= seed <= MAX_SEED, "seed", seed, f"0 to {MAX_SEED}")
+        views = self.drawer.views
+        _require(view in views, "view", repr(view), " or ".join(map(repr, views)))
         _require(len(reports) > 0, "the input", "no row", "one row a report, with the columns findings and impression")
-        tokens, lengths, _ = self.encoder([_prompt(i, row) for i, row in enumerate(reports.to_dict("records"))])
-        text = (
-            torch.from_numpy(tokens.astype(np.float32)),
-            torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None],
-            torch.full((len(reports),), VIEWS.index(view)),
-        )
-        with self.lock:
-            samples = [generate(self.gan, *text, seed=seed + k, device=self.device) for k in range(n)]
-        return np.stack(samples, axis=1)
+        prompts = [_prompt(i, row) for i, row in enumerate(reports.to_dict("records"))]
+        return self.drawer.draw(prompts, seeds=range(seed, seed + n), view=view)
 
 
 def _prompt(index: int, row: dict[str, Any]) -> str:
     """The text as the training read it: cleaned findings and impression."""
     sections = [row.get(name) for name in ("findings", "impression")]
     findings, impression = (section if isinstance(section, str) else "" for section in sections)
-    prompt = prompt_of(Report("", findings, impression, "", "", (), ()))
-    _require(bool(prompt), f"report {index}", "no text", "words in its findings or its impression")
-    return prompt
+    text = prompt(findings, impression)
+    _require(bool(text), f"report {index}", "no text", "words in its findings or its impression")
+    return text
 
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:
@@ -104,12 +78,7 @@ def _require(holds: bool, what: str, got: object, expected: str) -> None:
 
 
 def _png_base64(picture: np.ndarray) -> str:
-    info = PngInfo()
-    info.add_text("Description", "synthetic image, research, not clinical use")
-    file = io.BytesIO()
-    stored = np.rint((picture.clip(-1, 1).astype(np.float64) + 1) * 32767.5).astype(np.uint16)
-    Image.fromarray(stored).save(file, "PNG", pnginfo=info)
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return base64.b64encode(png_bytes(stored_values(picture), {"Description": NOTICE})).decode("ascii")
 
 
 set_model(ReportToXray())

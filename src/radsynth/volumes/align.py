@@ -245,8 +245,8 @@ def align(
         RAW_VOLUMES.
     folder
         Becomes: ``mr.npy`` float32 and ``ct.npy`` int16 (V, Z, Y, X), ``mr_depth_mm.npy`` and ``ct_depth_mm.npy``
-        float16, ``volumes.parquet`` (VOLUMES, `split` empty), ``quarantine.parquet``, and `common_grid.FILE`, by which a
-        volume that comes later can be brought on the same grid.
+        float16, ``volumes.parquet`` (VOLUMES, `split` empty), ``quarantine.parquet``, and `common_grid.FILE`, by which
+        a volume that comes later can be brought on the same grid.
     grid_size, spacing_mm, n4
         See `align_volume`.
     max_refused

@@ -1,0 +1,61 @@
+"""The judge: a classifier that was trained on real pictures alone and is used in no loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from radsynth.errors import RadsynthError
+from radsynth.files import sha256_of
+from radsynth.training.findings import load_findings
+from radsynth.training.models import load_model
+from radsynth.training.report_gan import as_batch
+from radsynth.vocabulary import FINDINGS
+
+JUDGE = "models/classifier"
+
+
+class Judge:
+    """The classifier with what it has learned.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+
+    Raises
+    ------
+    RadsynthError
+        Where the folder holds no judge.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        _, self.description = load_model(folder)
+        if "learned" not in self.description:
+            raise RadsynthError("not a classifier of findings", where=folder, expected="models/classifier or the like")
+        self.network = load_findings(folder)
+        self.learned = tuple(self.description["learned"])
+        self.facts: dict[str, Any] = {
+            "sha256": sha256_of(folder),
+            "fingerprint": self.description.get("fingerprint"),
+            "learned": list(self.learned),
+        }
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures that it was trained on, pixels."""
+        return int(self.description["input"]["shape"][-1])
+
+    def scores(self, pictures: np.ndarray) -> np.ndarray:
+        """Probability of every finding, float32 (n, len(FINDINGS)), in pictures (n, S, S) of -1..1."""
+        with torch.inference_mode():
+            return torch.sigmoid(self.network(as_batch(pictures)).float()).numpy()
+
+    def strongest(self, scores: np.ndarray) -> str:
+        """The finding with the highest probability among those that were learned."""
+        if not self.learned:
+            raise RadsynthError("the judge has learned no finding", next_step="train it on more pictures")
+        return max(self.learned, key=lambda finding: scores[FINDINGS.index(finding)])
