@@ -105,10 +105,11 @@ def frame_of_reference_of(folder: Path) -> str | None:
     """The one frame of reference UID of a series, where it is a UID; nothing else is read out."""
     import pydicom
 
-    found = {
-        str(pydicom.dcmread(path, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True).get(0x00200052, ""))
+    headers = (
+        pydicom.dcmread(path, specific_tags=["FrameOfReferenceUID"], stop_before_pixels=True)
         for path in series_files(folder)
-    }
+    )
+    found = {str(header.get("FrameOfReferenceUID", "")) for header in headers}
     uid = found.pop() if len(found) == 1 else ""
     return uid if is_uid(uid) else None
 
