@@ -106,6 +106,24 @@ def test_a_user_error_is_one_line_without_a_traceback(tmp_path):
     assert result.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate", "--n", "two", "-o", "out"], "'two' is not a valid integer"),
+        (["generate", "--report", "a"], "Missing option '-o'"),
+        (["translate", "-o", "ct.nii"], "Missing argument 'MR'"),
+        (["dataset", "--colour", "red"], "No such option"),
+        (["paint"], "No such command 'paint'"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line_that_names_the_help(arguments, said):
+    result = radsynth(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert "--help`" in result.stderr
+
+
 def test_version_is_that_of_the_package():
     assert CliRunner().invoke(cli, ["--version"]).output.startswith("radsynth, version ")
 

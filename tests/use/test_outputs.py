@@ -49,9 +49,9 @@ def test_nothing_is_left_of_a_folder_whose_making_fails(tmp_path):
     def fail() -> None:
         with new_folder(tmp_path / "out") as folder:
             (folder / "a").write_text("x")
-            raise ValueError
+            raise ValueError("out of ink")
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match="out of ink"):
         fail()
     assert list(tmp_path.iterdir()) == []
 
