@@ -8,7 +8,8 @@ import pytest
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES, VOLUMES
-from radsynth.volumes.align import align, grid_affine
+from radsynth.volumes.align import align, align_new_mr, grid_affine
+from radsynth.volumes.common_grid import FILE, read_common_grid
 from radsynth.volumes.geometry import Volume, apply, rotation_angle_deg, to_native
 from radsynth.volumes.io import read_volume, write_nifti
 
@@ -70,6 +71,16 @@ def test_arrays_have_one_row_a_usable_volume(aligned):
         assert array.dtype == dtype
     assert list(volumes.groupby("modality")["row"].apply(sorted)) == [[0, 1], [0, 1]]
     assert set(volumes["split"]) == {""}
+
+
+@pytest.mark.slow
+def test_a_new_mr_takes_the_same_steps_bit_by_bit(raw, aligned):
+    volumes = VOLUMES.read(aligned / "volumes.parquet").set_index("volume_id")
+    known = volumes.loc["b-mr"]
+    found = align_new_mr(known["native_path"], read_common_grid(aligned / FILE))
+    np.testing.assert_array_equal(found.image, np.load(aligned / "mr.npy")[known["row"]])
+    np.testing.assert_array_equal(found.depth_mm, np.load(aligned / "mr_depth_mm.npy")[known["row"]])
+    assert found.row["native_to_reference"] == known["native_to_reference"].tolist()
 
 
 @pytest.mark.slow
