@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, low_pass, perceptual_loss
+from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, low_pass, perceptual_loss, texture_loss
 from radsynth.losses.relativistic import relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
@@ -51,18 +51,25 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
     fake = gan.generator(noise, condition, b.tokens, b.mask)
     rebuilt, target = fake[:half], b.pictures[:half]
+    judged = gan.discriminator.features_and_patches
     with torch.no_grad():
-        on_real = gan.discriminator(b.pictures, condition)
+        features, real_patches = judged(b.pictures)
+        on_real = gan.discriminator.head(features, condition)
     loss = s.weight_kl * kl_to_standard_normal(mean, log_variance)
-    loss = loss + s.weight_adversarial * relativistic_loss(gan.discriminator(fake, condition), on_real)
+    features, fake_patches = judged(fake)
+    loss = loss + s.weight_adversarial * relativistic_loss(gan.discriminator.head(features, condition), on_real)
+    loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(fake_patches, real_patches)
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
-    crops = same_crop(rebuilt, target, s.perceptual_crop)
-    loss = loss + s.weight_perceptual * perceptual_loss(*(vgg.features(x) for x in crops))
+    crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
+    loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
     loss.backward()
     gan.discriminator.zero_grad()
-    on_real, on_fake = gan.discriminator(b.pictures, condition), gan.discriminator(fake.detach(), condition)
+    features, real_patches = judged(b.pictures)
+    drawn_features, fake_patches = judged(fake.detach())
+    on_real, on_fake = gan.discriminator.head(features, condition), gan.discriminator.head(drawn_features, condition)
     on_other = gan.discriminator(b.pictures, other)
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
+    loss = loss + s.weight_patches * relativistic_loss(real_patches, fake_patches)
     (s.weight_adversarial * loss).backward()
 
 

@@ -129,11 +129,17 @@ class TrainReportGan(Section):
     """Side of the square of pixels that each place of the finest feature maps gives."""
     noise_size: Positive
     learning_rate: float
+    """Of generator and posterior encoder."""
+    discriminator_learning_rate: float
     ema_half_life_images: Positive
     weight_adversarial: Weight
     weight_l1: Weight
     weight_l2: Weight
     weight_perceptual: Weight
+    weight_texture: Weight
+    """Of the local strength of the perceptual network's features, wherever in a neighbourhood they lie."""
+    weight_patches: Weight
+    """Of the discriminator's patch by patch judgement, beside its judgement of the whole picture."""
     low_pass_pixels: Positive
     """L1 and L2 compare means over squares of so many pixels: the layout, not the texture. 1 compares every pixel."""
     perceptual_crop: Annotated[int, Field(ge=0)]

@@ -11,6 +11,7 @@ from radsynth.losses.reconstruction import (
     l2_loss,
     low_pass,
     perceptual_loss,
+    texture_loss,
 )
 
 
@@ -36,3 +37,20 @@ def test_perceptual_distance_is_relative_to_the_real_features() -> None:
     fake = [1.1 * r for r in real]
     assert perceptual_loss(fake, real).item() == pytest.approx(0.1, 1e-3)
     assert perceptual_loss(real, real).item() == 0
+
+
+def test_texture_does_not_ask_where_a_pattern_lies_but_how_strong_it_is() -> None:
+    stripes = torch.sin(torch.arange(64.0) * torch.pi / 4).expand(1, 1, 64, 64)
+    assert texture_loss([stripes], [stripes]).item() == 0
+    moved = texture_loss([stripes.roll(4, 3)], [stripes]).item()
+    weaker, none = texture_loss([0.5 * stripes], [stripes]).item(), texture_loss([0 * stripes], [stripes]).item()
+    assert moved == pytest.approx(0, abs=1e-5)
+    assert weaker == pytest.approx(0.5, abs=0.01)
+    assert none == pytest.approx(1, abs=0.01)
+    assert perceptual_loss([stripes.roll(4, 3)], [stripes]).item() == pytest.approx(2, abs=1e-5)
+
+
+def test_texture_is_compared_place_by_place() -> None:
+    grain = torch.randn(1, 3, 32, 32)
+    left = grain * (torch.arange(32) < 16)
+    assert texture_loss([left], [left.flip(3)]).item() > 1

@@ -68,6 +68,29 @@ def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> N
     assert not torch.allclose(judge(pictures, torch.randn(3, 16)), logits)
 
 
+def test_patches_see_their_neighbourhood_alone() -> None:
+    judge = ReportDiscriminator(256, width=4, subpixel=4, condition_width=16)
+    picture = torch.randn(1, 1, 256, 256)
+    changed = picture.clone()
+    changed[..., :8, :8] += 1
+    (features, patches), (_, after) = judge.features_and_patches(picture), judge.features_and_patches(changed)
+    assert patches.shape == (1, 32 * 32 + 16 * 16)
+    assert torch.equal(features, judge.features(picture))
+    fine = (patches != after)[:, : 32 * 32].view(32, 32)
+    coarse = (patches != after)[:, 32 * 32 :].view(16, 16)
+    assert fine[0, 0]
+    assert not fine[5:].any()
+    assert not fine[:, 5:].any()
+    assert not coarse[6:].any()
+
+
+def test_a_fresh_generator_draws_without_a_grid(report: tuple) -> None:
+    generator = ReportGenerator(64, width=4, subpixel=4, noise_size=8, condition_width=16, token_width=12)
+    pictures = generator(torch.randn(2, 8), torch.randn(2, 16), *report)
+    squares = pictures.unfold(2, 4, 4).unfold(3, 4, 4)
+    assert squares.std((-2, -1)).max() < 1e-5
+
+
 def test_posterior_has_a_bounded_variance() -> None:
     mean, log_variance = PosteriorEncoder(64, 4, 2, 8)(100 * torch.randn(3, 1, 64, 64))
     assert mean.shape == log_variance.shape == (3, 8)

@@ -36,11 +36,14 @@ SETTINGS = TrainReportGan(
     subpixel=2,
     noise_size=8,
     learning_rate=1e-3,
+    discriminator_learning_rate=1e-3,
     ema_half_life_images=16,
     weight_adversarial=1.0,
     weight_l1=10.0,
     weight_l2=1.0,
     weight_perceptual=1.0,
+    weight_texture=1.0,
+    weight_patches=0.5,
     low_pass_pixels=2,
     perceptual_crop=16,
     weight_mismatch=0.5,
@@ -96,6 +99,8 @@ def test_the_generator_move_teaches_generator_and_encoder(chest_set: ChestSet) -
         ("weight_l1", "g_l1"),
         ("weight_l2", "g_l2"),
         ("weight_perceptual", "g_perceptual"),
+        ("weight_texture", "g_texture"),
+        ("weight_patches", "g_patches"),
     ],
 )
 def test_a_weight_of_zero_removes_its_term(chest_set: ChestSet, weight: str, loss: str) -> None:

@@ -31,6 +31,14 @@ def _halving_conv(inputs: int, outputs: int) -> nn.Conv2d:
     return conv
 
 
+def _subpixel_conv(inputs: int, subpixel: int, gain: float) -> nn.Conv2d:
+    """The convolution before a pixel shuffle; at first all pixels of a square agree (ICNR, Aitken et al. 2017)."""
+    conv = _conv(inputs, subpixel**2, 3, gain)
+    with torch.no_grad():
+        conv.weight.copy_(conv.weight[:1].expand_as(conv.weight))
+    return conv
+
+
 def _pixel_norm(x: Tensor) -> Tensor:
     """Scale every place to unit mean square over the channels (Karras et al. 2018, section 4.2)."""
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
@@ -117,7 +125,7 @@ class ReportGenerator(nn.Module):
         self.attention = nn.ModuleDict(
             {str(r): CrossAttention(channels[r], token_width) for r in attention_at if r in channels}
         )
-        self.to_picture = _conv(width, subpixel**2, 3, gain=0.5)
+        self.to_picture = _subpixel_conv(width, subpixel, gain=0.5)
 
     def forward(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Pictures (B, 1, size, size), float32, bright = dense; meant for -1..1, not held to it.
@@ -161,7 +169,10 @@ class _DownBlock(nn.Module):
 
 
 class _Trunk(nn.Module):
-    """Picture (B, 1, S, S) -> features (B, C, 8, 8); the generator's sub-pixels are taken apart into channels."""
+    """Picture (B, 1, S, S) -> what every block makes of it, finest first; the last is (B, C, 8, 8).
+
+    The generator's sub-pixels are taken apart into channels.
+    """
 
     def __init__(self, size: int, width: int, subpixel: int) -> None:
         super().__init__()
@@ -170,13 +181,16 @@ class _Trunk(nn.Module):
         self.from_picture = _conv(subpixel**2, width)
         channels = [channels_at(finest >> k, finest, width) for k in range(int(math.log2(finest)) - 2)]
         self.blocks = nn.ModuleList(_DownBlock(a, b) for a, b in pairwise(channels))
+        self.channels = channels[1:]
         self.out_channels = channels[-1]
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> list[Tensor]:
         x = self.from_picture(F.pixel_unshuffle(picture, self.subpixel))
+        found = []
         for block in self.blocks:
             x = block(x)
-        return x
+            found.append(x)
+        return found
 
 
 class ReportDiscriminator(nn.Module):
@@ -185,6 +199,9 @@ class ReportDiscriminator(nn.Module):
     The logit is ``f(h) + <g(condition), h> / sqrt(C)``: pooled features `h` do not depend on the report, so that one
     pass over a picture answers for its own and for a mismatched report. Free of normalisation layers, so gradients
     with respect to its activations are meaningful for class activation maps.
+
+    Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
+    pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
     """
 
     def __init__(self, size: int, width: int, subpixel: int, condition_width: int) -> None:
@@ -195,11 +212,21 @@ class ReportDiscriminator(nn.Module):
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
         self.squeeze = _conv(channels, channels, 1)
+        self.patch = nn.ModuleList(_conv(c, 1, 1, gain=1.0) for c in self.trunk.channels[:2])
         nn.init.normal_(self.realism.weight, std=1 / math.sqrt(16 * channels))
 
     def features(self, picture: Tensor) -> Tensor:
         """Last feature maps (B, C, 8, 8) of pictures (B, 1, S, S)."""
-        return F.leaky_relu(self.last(F.leaky_relu(self.trunk(picture), 0.2)), 0.2)
+        return self._last(self.trunk(picture)[-1])
+
+    def features_and_patches(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """`features`, and the logits (B, P) of all patches; positive for real."""
+        maps = self.trunk(picture)
+        found = [conv(F.leaky_relu(x, 0.2)).float() for conv, x in zip(self.patch, maps, strict=False)]
+        return self._last(maps[-1]), torch.cat([logits.flatten(1) for logits in found], 1)
+
+    def _last(self, trunk: Tensor) -> Tensor:
+        return F.leaky_relu(self.last(F.leaky_relu(trunk, 0.2)), 0.2)
 
     def head(self, features: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of feature maps under conditions (B, condition_width)."""
@@ -224,6 +251,6 @@ class PosteriorEncoder(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) -> mean and log-variance, each (B, noise_size) float32; the log-variance lies in -8..2."""
-        features = F.avg_pool2d(F.leaky_relu(self.trunk(picture), 0.2), 2).flatten(1)
+        features = F.avg_pool2d(F.leaky_relu(self.trunk(picture)[-1], 0.2), 2).flatten(1)
         mean, log_variance = self.out(features).float().chunk(2, 1)
         return mean, log_variance.clamp(-8, 2)

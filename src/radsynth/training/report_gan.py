@@ -4,13 +4,15 @@ With a report's features t, its condition c (from a conditioner trained on findi
 real picture x and a report c' of other findings, a batch is cut in two halves: one draws z from the posterior E(x) and
 must reconstruct x, the other draws z from N(0, I) and is only judged. So the L1 loss does not average the noise away.
 
-    L_D = w_adv [ f(D(G(z,t), c) - D(x, c)) + w_mis f(D(x, c') - D(x, c)) ] + gamma/2 (R1 + R2)
-    L_G = w_adv f(D(x, c) - D(G(z,t), c))
-          + w_l1 |G - x|_1 + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1 + w_kl KL(E(x) || N(0, I))     (first half)
+    L_D = w_adv [ f(D(G(z,t), c) - D(x, c)) + w_mis f(D(x, c') - D(x, c)) + w_pat f(P(G) - P(x)) ] + gamma/2 (R1 + R2)
+    L_G = w_adv [ f(D(x, c) - D(G(z,t), c)) + w_pat f(P(x) - P(G)) ]
+          + w_l1 |G - x|_1 + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1
+          + w_tex |s(VGG(G)) - s(VGG(x))|_1 + w_kl KL(E(x) || N(0, I))     (first half)
 
-with f = softplus: the relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every
-`r1_every` steps (Karras et al. 2020), the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched reports of
-GAN-INT-CLS (Reed et al. 2016).
+with P the discriminator's patch logits, s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6),
+and f = softplus: the relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every
+`r1_every` steps (Karras et al. 2020) on D plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs.
+5-9), mismatched reports of GAN-INT-CLS (Reed et al. 2016), patches of pix2pix (Isola et al. 2017).
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, l2_loss, low_pass, perceptual_loss
+from radsynth.losses.reconstruction import (
+    kl_to_standard_normal,
+    l1_loss,
+    l2_loss,
+    low_pass,
+    perceptual_loss,
+    texture_loss,
+)
 from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
 from radsynth.networks.text import TextConditioner
@@ -189,16 +198,27 @@ def build_phases(
     """
     generator, discriminator, s = gan.generator, gan.discriminator, settings
 
-    def adam(*modules: nn.Module) -> torch.optim.Optimizer:
+    def adam(rate: float, *modules: nn.Module) -> torch.optim.Optimizer:
         parameters = list(chain.from_iterable(m.parameters() for m in modules))
-        return torch.optim.Adam(parameters, lr=s.learning_rate, betas=(0.5, 0.99), fused=True)
+        return torch.optim.Adam(parameters, lr=rate, betas=(0.5, 0.99), fused=True)
 
-    optimizers = {"discriminator": adam(discriminator), "generator": adam(generator, encoder)}
+    optimizers = {
+        "discriminator": adam(s.discriminator_learning_rate, discriminator),
+        "generator": adam(s.learning_rate, generator, encoder),
+    }
 
     drawn: dict[str, Tensor] = {}
 
     def warming(b: ReportBatch) -> bool:
         return b.step * len(b.pictures) < s.reconstruction_images
+
+    def judged(pictures: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        features, patches = discriminator.features_and_patches(pictures)
+        return discriminator.head(features, condition), patches
+
+    def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
+        logit, patches = judged(pictures, condition)
+        return logit + s.weight_patches * patches.mean(1)
 
     def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
         b = batch.to(device.device)
@@ -216,21 +236,30 @@ def build_phases(
             loss = s.weight_kl * losses["g_kl"]
             if s.weight_adversarial and not warming(b):
                 with torch.no_grad():
-                    on_real = discriminator(b.pictures, condition)
-                losses["g_adversarial"] = relativistic_loss(discriminator(fake, condition), on_real)
+                    on_real, real_patches = judged(b.pictures, condition)
+                on_fake, fake_patches = judged(fake, condition)
+                losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
                 loss = loss + s.weight_adversarial * losses["g_adversarial"]
+                if s.weight_patches:
+                    losses["g_patches"] = relativistic_loss(fake_patches, real_patches)
+                    loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l1 * losses["g_l1"]
             if s.weight_l2:
                 losses["g_l2"] = l2_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l2 * losses["g_l2"]
-            if s.weight_perceptual:
+            if s.weight_perceptual or s.weight_texture:
                 rebuilt, target = same_crop(rebuilt, target, s.perceptual_crop)
                 with torch.no_grad():
                     wanted = vgg.features(target)
-                losses["g_perceptual"] = perceptual_loss(vgg.features(rebuilt), wanted)
-                loss = loss + s.weight_perceptual * losses["g_perceptual"]
+                found = vgg.features(rebuilt)
+                if s.weight_perceptual:
+                    losses["g_perceptual"] = perceptual_loss(found, wanted)
+                    loss = loss + s.weight_perceptual * losses["g_perceptual"]
+                if s.weight_texture:
+                    losses["g_texture"] = texture_loss(found, wanted)
+                    loss = loss + s.weight_texture * losses["g_texture"]
         loss.backward()
         return {name: value.detach() for name, value in losses.items()}
 
@@ -242,28 +271,35 @@ def build_phases(
         with device.autocast():
             with torch.no_grad():
                 other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
-            on_pictures, on_drawn = discriminator.features(torch.cat([b.pictures, fake])).chunk(2)
+            features, patches = discriminator.features_and_patches(torch.cat([b.pictures, fake]))
+            (on_pictures, on_drawn), (real_patches, fake_patches) = features.chunk(2), patches.chunk(2)
             on_real, on_fake = discriminator.head(on_pictures, condition), discriminator.head(on_drawn, condition)
             losses = {"d_realism": relativistic_loss(on_real, on_fake)}
+            losses["d_patches"] = relativistic_loss(real_patches, fake_patches)
             losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures, other))
-            loss = s.weight_adversarial * (losses["d_realism"] + s.weight_mismatch * losses["d_mismatch"])
+            loss = (
+                losses["d_realism"] + s.weight_patches * losses["d_patches"] + s.weight_mismatch * losses["d_mismatch"]
+            )
+            loss = s.weight_adversarial * loss
         if s.r1_gamma and batch.step % s.r1_every == 0:
             pictures, twice = torch.cat([b.pictures, fake]), torch.cat([condition, condition])
             with device.autocast():
-                penalty = 2 * gradient_penalty(lambda x: discriminator(x, twice), pictures)
+                penalty = 2 * gradient_penalty(lambda x: whole_logit(x, twice), pictures)
             loss = loss + s.r1_gamma * s.r1_every * penalty
         loss.backward()
         losses |= {"logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
         return {name: value.detach() for name, value in losses.items()}
 
-    def rate(seen: int) -> float:
-        return linear_decay(seen, s.images_seen, s.learning_rate)
+    def decaying(rate: float) -> Callable[[int], float]:
+        return lambda seen: linear_decay(seen, s.images_seen, rate)
 
     moves = (
-        ("generator", (generator, encoder), generator_move),
-        ("discriminator", (discriminator,), discriminator_move),
+        ("generator", (generator, encoder), generator_move, decaying(s.learning_rate)),
+        ("discriminator", (discriminator,), discriminator_move, decaying(s.discriminator_learning_rate)),
     )
-    phases = [Phase(name, modules, optimizers[name], move, rate, MAX_GRADIENT_NORM) for name, modules, move in moves]
+    phases = [
+        Phase(name, modules, optimizers[name], move, rate, MAX_GRADIENT_NORM) for name, modules, move, rate in moves
+    ]
     return phases, optimizers
 
 
