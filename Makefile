@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint bench ui lock clean
+.PHONY: help setup repro schedule test lint bench ui lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -27,6 +27,9 @@ $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml
 
 repro: setup ## run the whole pipeline: data, training, evaluation, pictures, runs in MLflow
 	$(BIN)/dvc repro
+
+schedule: setup ## retrain every night, watch what comes in: Prefect on 127.0.0.1, until interrupted
+	$(BIN)/python -m pipelines.serve
 
 test: setup ## lint, then all tests
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Prefect flows: when and where the pipeline runs, and what becomes of its models. They start programs, no more."""
