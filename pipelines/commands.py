@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class StepFailed(RuntimeError):
     stage
         The DVC stage that failed, or None.
     status
-        Exit status of that stage, else of the program; above 128 a signal ended it.
+        Exit status of that stage, else of the program; negative, or 128 + n, where a signal ended it.
     reason
         The line that says why.
     """
@@ -49,7 +50,7 @@ class StepFailed(RuntimeError):
         self.status = int(status) if status else finished.returncode
         self.reason = (
             _last(r"^error: (?P<found>.*)", finished.lines)
-            or _last(r"^(?P<found>\w*(?:Error|Exception|Interrupt)\b.*)", finished.lines)
+            or _last(r"^(?P<found>[\w.]*(?:Error|Exception|Interrupt)\b.*)", finished.lines)
             or _last(r"^ERROR: (?P<found>.*)", finished.lines)
             or (finished.lines[-1] if finished.lines else f"exit status {finished.returncode}")
         )
@@ -69,7 +70,7 @@ class StepFailed(RuntimeError):
         download, or a crash of a training, which goes on from its checkpoint. No where the program itself explained
         what is wrong (exit status 2), where data are refused, or where a deterministic stage crashed.
         """
-        if self.busy or self.status > 128 or self.status < 0:
+        if self.busy or 128 < self.status < 128 + signal.NSIG or self.status < 0:
             return True
         if self.stage is None:
             return False

@@ -15,6 +15,8 @@ from pipelines import retrain as module
 from pipelines.retrain import GPU_LIMIT, retrain
 from pipelines.running import STATE
 
+pytestmark = pytest.mark.slow
+
 STALE = {
     "prepare_xrays": ["evaluate_report_gan", "explain", {"changed deps": {"params.yaml": {"prepare_xrays": "new"}}}],
     "align_volumes": ["explain", "evaluate_mri_to_ct"],
@@ -57,7 +59,6 @@ def artifacts(state) -> dict[str, object]:
     return {artifact.key: artifact for artifact in found}
 
 
-@pytest.mark.slow
 def test_what_is_stale_is_made_published_and_judged_in_order(prefect, whole):
     picture = whole.root / "plots/evaluate_report_gan/six_reports.png"
     picture.parent.mkdir(parents=True)
@@ -99,7 +100,9 @@ def test_a_run_that_died_before_the_gate_is_caught_up(prefect, whole):
     run(whole)
     whole.tell(stale={}, content="second")
     (whole.root / "mlruns/published.json").write_text(
-        json.dumps({stage: {"fingerprint": "f", "content": "second"} for stage in ("train_report_gan", "train_cyclegan")})
+        json.dumps(
+            {stage: {"fingerprint": "f", "content": "second"} for stage in ("train_report_gan", "train_cyclegan")}
+        )
     )
     assert run(whole).name == "Promoted"
     assert whole.asked[-2:] == ["radsynth promote report-to-xray", "radsynth promote mri-to-ct"]
@@ -133,7 +136,9 @@ def test_refused_data_stop_the_run_with_the_reason_and_without_a_retry(prefect, 
 
 
 def test_a_training_that_was_killed_is_tried_again(prefect, whole):
-    killed = "ERROR: failed to reproduce 'train_cyclegan': failed to run: python -m stages.train_cyclegan, exited with -9"
+    killed = (
+        "ERROR: failed to reproduce 'train_cyclegan': failed to run: python -m stages.train_cyclegan, exited with -9"
+    )
     whole.tell(do=[{"when": "dvc repro evaluate_mri_to_ct", "complains": [killed], "code": 255, "times": 2}])
     assert run(whole).name == "Promoted"
     assert whole.asked.count("dvc repro evaluate_mri_to_ct") == 3
