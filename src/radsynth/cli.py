@@ -140,6 +140,30 @@ def accept_data() -> None:
     click.echo(f"{ACCEPTED}: the rates of {len(rates)} findings are now the reference")
 
 
+@cli.command(
+    epilog=examples(
+        "radsynth drift report-to-xray data/incoming/chest", "radsynth drift mri-to-ct data/incoming/brain --json"
+    )
+)
+@click.argument("model", metavar="MODEL")
+@click.argument("folder", type=click.Path(file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print {folder, champion, refused, measures: [...]}.")
+@click.pass_context
+def drift(context: click.Context, model: str, folder: str, as_json: bool) -> None:
+    """Compare the data in FOLDER with what the champion of MODEL learned from.
+
+    Reads reports and X-rays for report-to-xray, mr/ and ct/ with volumes for mri-to-ct. The limits are the settings'
+    section `monitor`. Exit status: 0 nothing drifted, 3 something did.
+    """
+    import json
+
+    from radsynth.tracking.drift import drift as compare
+
+    found = compare(".", model, folder)
+    click.echo(json.dumps(found.record(), indent=2) if as_json else str(found))
+    context.exit(3 if found.drifted else 0)
+
+
 @cli.command(epilog=examples("radsynth publish"))
 def publish() -> None:
     """Show the finished trainings in MLflow.

@@ -99,6 +99,17 @@ class ValidateBrain(Section):
     max_quarantined: Fraction
 
 
+class Monitor(Section):
+    """When incoming data count as drifted from what a model learned from. Read by `radsynth drift`, by no stage."""
+
+    significance: Fraction
+    """Of all measures together: chance of a false alarm where nothing drifted, shared out evenly."""
+    max_rate_change: Fraction
+    """Largest change of a share (of studies with a finding) that is no drift, however sure."""
+    max_distance: Fraction
+    """Largest Kolmogorov-Smirnov distance between two distributions that is no drift, however sure."""
+
+
 class TrainClassifier(Section):
     images_seen: Positive
     batch_size: Positive
@@ -256,6 +267,7 @@ class Settings(Section):
     split_brain: SplitBrain
     validate_chest: ValidateChest
     validate_brain: ValidateBrain
+    monitor: Monitor
     train_classifier: TrainClassifier
     train_perceptual: TrainPerceptual
     train_report_gan: TrainReportGan
