@@ -69,9 +69,7 @@ def compare(
     settings
         The limits. `significance` is divided by the number of measures (Bonferroni).
     """
-    pairs = {
-        name: (_usable(reference[name]), _usable(incoming[name])) for name in reference if name in incoming
-    }
+    pairs = {name: (_usable(reference[name]), _usable(incoming[name])) for name in reference if name in incoming}
     pairs = {name: pair for name, pair in pairs.items() if pair[0].size and pair[1].size}
     each = settings.significance / max(len(pairs), 1)
     return [_compare(name, *pair, settings, each) for name, pair in pairs.items()]
@@ -165,7 +163,31 @@ def volume_measures(path: str, modality: str) -> dict[str, float]:
         Where the volume cannot be read or holds no head.
     """
     from radsynth.volumes.geometry import canonical
-    from radsynth.volumes.head import working_head_mask
     from radsynth.volumes.intensity import clip_hu, mr_range
+    from radsynth.volumes.io import read_volume
+    from radsynth.volumes.registration import working_head
 
-    raise NotImplementedError
+    native = read_volume(path)
+    volume = canonical(native)
+    voxels = clip_hu(volume.voxels) if modality == "CT" else volume.voxels
+    head = working_head(voxels, volume.affine, modality, path)
+    inside = head.image[head.mask]
+    spacing, extent = native.spacing_mm, native.spacing_mm * np.asarray(native.voxels.shape)
+    found = {
+        f"{modality} finest spacing (mm)": spacing.min(),
+        f"{modality} coarsest spacing (mm)": spacing.max(),
+        f"{modality} longest side (mm)": extent.max(),
+        f"{modality} shortest side (mm)": extent.min(),
+    }
+    if modality == "CT":
+        found |= {
+            "CT mean in the head (HU)": inside.mean(dtype=np.float64),
+            "CT bone (share of the head)": (inside > CT_BONE_ABOVE_HU).mean(),
+        }
+    else:
+        low, high = mr_range(head.image, head.mask)
+        found |= {
+            "MR brightest in the head (arbitrary units)": high,
+            "MR mean in the head (0..1 of its range)": (inside.mean(dtype=np.float64) - low) / (high - low),
+        }
+    return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,216 @@
+"""What the model in use learned from, found again by the digests of its version, against a folder of new data."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radsynth.errors import InputRefused, RadsynthError
+from radsynth.validation.drift import (
+    Measure,
+    compare,
+    picture_measures,
+    report_measures,
+    volume_measures,
+    words_of,
+)
+
+if TYPE_CHECKING:
+    pass
+
+CACHE = Path(".dvc/cache/files/md5")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A folder of new data against the training data of a champion.
+
+    Parameters
+    ----------
+    champion
+        ``<name> v<version>``.
+    refused
+        Files of the folder that could not be used; `radsynth check` says why.
+    """
+
+    folder: str
+    champion: str
+    refused: int
+    measures: tuple[Measure, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any measure did."""
+        return any(measure.drifted for measure in self.measures)
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
+        measures = [asdict(measure) | {"drifted": measure.drifted} for measure in self.measures]
+        return {"folder": self.folder, "champion": self.champion, "refused": self.refused, "measures": measures}
+
+    def __str__(self) -> str:
+        head = f"{self.folder} against the training data of {self.champion}; {self.refused} refused"
+        return "\n".join([head, *map(_line, self.measures)])
+
+
+def _line(m: Measure) -> str:
+    word = "DRIFTED" if m.drifted else "as before"
+    change = f"{m.reference:.3g} -> {m.incoming:.3g}, difference {m.difference:.3f} (limit {m.limit:g})"
+    return f"{word:<9}  {m.name}: {change}, p {m.p_value:.2g}, n {m.reference_count} and {m.incoming_count}"
+
+
+def drift(root: str | Path, name: str, folder: str | Path) -> Drift:
+    """Compare the data in `folder` with the training split of the champion of `name`.
+
+    Raises
+    ------
+    RadsynthError
+        Where there is no champion, its training data are no longer there, or the folder holds nothing to judge.
+    """
+    from radsynth.settings import load
+    from radsynth.tracking.registry import find
+
+    root, folder = Path(root), Path(folder)
+    champion = find(root, name, "champion")
+    digests: dict[str, str] = json.loads(champion.tags.get("radsynth.data", "{}"))
+    sides = _chest if name == "report-to-xray" else _brain
+    reference, incoming, refused = sides(root, digests, folder)
+    measures = compare(reference, incoming, load(root / "params.yaml").monitor)
+    if not measures:
+        raise RadsynthError("nothing to compare", where=folder, next_step="see `radsynth check` on the folder")
+    return Drift(str(folder), str(champion), refused, tuple(measures))
+
+
+Sides = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]
+
+
+def _chest(root: Path, digests: dict[str, str], folder: Path) -> Sides:
+    """Measures of both sides, and how many incoming files were refused.
+
+    Words are known if the first half of the training reports has them; the second half says how many unknown words
+    are usual.
+    """
+    from radsynth.radiographs.prepare import prepare_all, read_image
+    from radsynth.reports.parse import parse_reports
+    from radsynth.schemas import CHEST, XRAYS
+    from radsynth.sources.chest_folder import read_chest_folder
+
+    manifest = CHEST.read(kept_file(root, digests, "data/chest/manifest.parquet"))
+    train = manifest[manifest["split"] == "train"]
+    studies = train.drop_duplicates("study_id")
+    half = len(studies) // 2
+    known = words_of(studies["prompt"].iloc[:half])
+    xrays = XRAYS.read(kept_file(root, digests, "data/chest/xrays", "xrays.parquet"))
+    pixels = np.load(kept_file(root, digests, "data/chest/xrays", "pixels.npy"), mmap_mode="r")
+    reference = report_measures(studies, known) | picture_measures(xrays[xrays["row"].isin(train["image_row"])], pixels)
+    reference["unknown words (share)"] = report_measures(studies.iloc[half:], known)["unknown words (share)"]
+
+    raw = read_chest_folder(folder)
+    reports, unreadable = parse_reports(raw.reports)
+    contents = (
+        (image.image_id, data)
+        for image in raw.images.itertuples()
+        if (data := read_image(Path(image.container, image.member))) is not None
+    )
+    hints = dict(zip(raw.images["image_id"], raw.images["view_hint"], strict=True))
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "pixels.npy")
+        new, unusable = prepare_all(contents, list(raw.images["image_id"]), path, pixels.shape[1], view_hints=hints)
+        pictures = picture_measures(new, np.load(path, mmap_mode="r"))
+    incoming = report_measures(reports[reports["usable"]], known) | pictures
+    return reference, incoming, len(raw.quarantine) + len(unreadable) + len(unusable)
+
+
+def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
+    """Measures of both sides from native volumes, and how many incoming ones were refused.
+
+    A training volume counts where its file is still the one that was learned from.
+    """
+    from radsynth.files import sha256_of
+    from radsynth.schemas import VOLUMES
+
+    table = VOLUMES.read(kept_file(root, digests, "data/brain/aligned", "volumes.parquet"))
+    manifest = VOLUMES.read(kept_file(root, digests, "data/brain/manifest.parquet"))
+    train = set(manifest.loc[manifest["split"] == "train", "volume_id"])
+    rows = [row for row in table[table["volume_id"].isin(train)].to_dict("records")]
+    there = [
+        (row["modality"], str(root / row["native_path"]))
+        for row in rows
+        if (root / row["native_path"]).exists() and sha256_of(root / row["native_path"]) == row["source_sha256"]
+    ]
+    if not there:
+        raise RadsynthError(
+            "the volumes that the champion learned from are no longer there",
+            where=root / rows[0]["native_path"] if rows else root,
+            next_step="bring them back, or retrain and promote",
+        )
+    reference, _ = _volumes(there)
+    incoming, refused = _volumes(_new_volumes(folder))
+    return reference, incoming, refused
+
+
+def _new_volumes(folder: Path) -> Iterator[tuple[str, str]]:
+    """Modality and path of every volume in mr/ and ct/; either may be missing."""
+    from radsynth.volumes.io import SUFFIXES
+
+    for modality in ("MR", "CT"):
+        part = folder / modality.lower()
+        for path in sorted(part.iterdir()) if part.is_dir() else ():
+            if not path.name.startswith(".") and (path.is_dir() or path.name.lower().endswith(SUFFIXES)):
+                yield modality, str(path)
+
+
+def _volumes(volumes: Iterable[tuple[str, str]]) -> tuple[dict[str, np.ndarray], int]:
+    found: dict[str, list[float]] = {}
+    refused = 0
+    for modality, path in volumes:
+        try:
+            measures = volume_measures(path, modality)
+        except InputRefused:
+            refused += 1
+            continue
+        for name, value in measures.items():
+            found.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in found.items()}, refused
+
+
+def kept_file(root: Path, digests: dict[str, str], data: str, inside: str = "") -> Path:
+    """A file that a training read, by the digest that was recorded: from DVC's cache, whatever the checkout holds now.
+
+    Parameters
+    ----------
+    digests
+        Path -> DVC's digest (MD5; of a folder: of its list), as a version's tag ``radsynth.data`` has them.
+    data
+        The dependency, e.g. ``data/chest/xrays``.
+    inside
+        The file, where the dependency is a folder.
+
+    Raises
+    ------
+    RadsynthError
+        Where it was not recorded or is not in the cache.
+    """
+    digest = digests.get(data)
+    if digest and inside:
+        listing = _object(root, f"{digest}.dir")
+        entries = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
+        digest = next((entry["md5"] for entry in entries if entry["relpath"] == inside), None)
+    path = _object(root, digest) if digest else None
+    if path is None or not path.is_file():
+        raise RadsynthError(
+            "the data that the champion learned from are no longer in DVC's cache",
+            where=Path(data, inside),
+            next_step="fetch them with `dvc fetch --all-commits`, or retrain and promote",
+        )
+    return path
+
+
+def _object(root: Path, digest: str) -> Path:
+    return root / CACHE / digest[:2] / digest[2:]
