@@ -1,0 +1,128 @@
+"""New data against what the champion learned from, found by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from radsynth.cli import cli
+from radsynth.errors import RadsynthError
+from radsynth.radiographs.prepare import prepare_all, read_image
+from radsynth.reports.parse import parse_reports
+from radsynth.schemas import CHEST, XRAYS
+from radsynth.sources.chest_folder import read_chest_folder
+from radsynth.splits import chest_manifest
+from radsynth.tracking import registry
+from radsynth.tracking.drift import CACHE, drift, kept_file
+from radsynth.tracking.registry import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+NORMAL = "The heart is normal in size. The lungs are clear. No effusion, case {n}."
+ILL = "There is a large left pleural effusion. The heart is enlarged, case {n}."
+
+
+def write_folder(folder: Path, count: int, seed: int, ill: float, brightness: float = 0.5) -> Path:
+    """A folder of reports and noisy pictures; `ill` is the share with an effusion and a large heart."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    lines = ["image,findings,impression,view"]
+    for number in range(count):
+        text = (ILL if rng.random() < ill else NORMAL).format(n=seed * 1000 + number)
+        lines.append(f'{number}.png,"{text}",,PA')
+        ramp = np.linspace(0, 1, 48) ** (1 / brightness + rng.normal(0, 0.1))
+        picture = np.clip(ramp[None] * 255 + rng.normal(0, 5, (48, 48)), 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    (folder / "table.csv").write_text("\n".join(lines))
+    return folder
+
+
+def cached(root: Path, path: Path) -> str:
+    """Put a file, or a folder with its list, into DVC's cache; returns its digest."""
+    if path.is_dir():
+        entries = [{"md5": cached(root, file), "relpath": file.name} for file in sorted(path.iterdir())]
+        content, ending = json.dumps(entries).encode(), ".dir"
+    else:
+        content, ending = path.read_bytes(), ""
+    digest = hashlib.md5(content).hexdigest()
+    target = root / CACHE / digest[:2] / (digest[2:] + ending)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return digest
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    """A checkout whose cache has the data of a training, and nothing else does; and their digests."""
+    root = tmp_path_factory.mktemp("trained")
+    raw = read_chest_folder(write_folder(root / "old", 120, seed=1, ill=0.2))
+    reports, _ = parse_reports(raw.reports)
+    store = root / "xrays"
+    store.mkdir()
+    files = ((image.image_id, read_image(Path(image.container, image.member))) for image in raw.images.itertuples())
+    hints = dict(zip(raw.images["image_id"], raw.images["view_hint"], strict=True))
+    xrays, _ = prepare_all(files, list(raw.images["image_id"]), store / "pixels.npy", 32, view_hints=hints)
+    XRAYS.write(xrays, store / "xrays.parquet")
+    CHEST.write(chest_manifest(reports, xrays, validation=0.1, test=0.1, seed=1), root / "manifest.parquet")
+    digests = {
+        "data/chest/manifest.parquet": cached(root, root / "manifest.parquet"),
+        "data/chest/xrays": cached(root, store),
+    }
+    shutil.rmtree(store)
+    (root / "manifest.parquet").unlink()
+    shutil.copy(ROOT / "params.yaml", root)
+    return root, digests
+
+
+@pytest.fixture
+def champion(trained, monkeypatch) -> Path:
+    """The checkout with a champion that was trained on these data."""
+    root, digests = trained
+    tags = {"radsynth.data": json.dumps(digests)}
+    found = Version("report-to-xray", 3, ("champion",), tags, "", "", root)
+    monkeypatch.setattr(registry, "find", lambda *_: found)
+    return root
+
+
+def drifted(found) -> set[str]:
+    return {measure.name for measure in found.measures if measure.drifted}
+
+
+def test_more_of_the_same_is_no_drift(champion, tmp_path):
+    found = drift(champion, "report-to-xray", write_folder(tmp_path / "new", 60, seed=2, ill=0.2))
+    assert drifted(found) == set()
+    assert found.champion == "report-to-xray v3"
+    assert {m.incoming_count for m in found.measures} == {60}
+
+
+def test_sicker_patients_and_darker_pictures_are_told_by_name(champion, tmp_path):
+    found = drift(champion, "report-to-xray", write_folder(tmp_path / "new", 60, seed=3, ill=0.9, brightness=0.3))
+    assert {"effusion (share)", "cardiomegaly (share)", "picture mean (0..1)"} <= drifted(found)
+    assert "nodule (share)" not in drifted(found)
+    assert "picture rows (px)" not in drifted(found)
+
+
+def test_the_command_says_by_its_status_whether_data_drifted(champion, tmp_path, monkeypatch):
+    monkeypatch.chdir(champion)
+    folders = [write_folder(tmp_path / "same", 60, 4, 0.2), write_folder(tmp_path / "other", 60, 5, 0.9)]
+    runs = [CliRunner().invoke(cli, ["drift", "report-to-xray", str(folder), "--json"]) for folder in folders]
+    assert [run.exit_code for run in runs] == [0, 3]
+    measures = json.loads(runs[1].stdout)["measures"]
+    assert any(measure["drifted"] and measure["name"] == "effusion (share)" for measure in measures)
+    shown = CliRunner().invoke(cli, ["drift", "report-to-xray", str(folders[1])]).stdout
+    assert "DRIFTED    effusion (share): 0." in shown
+
+
+def test_data_that_left_the_cache_are_named_with_what_to_do(trained):
+    root, digests = trained
+    assert kept_file(root, digests, "data/chest/xrays", "pixels.npy").is_file()
+    with pytest.raises(RadsynthError, match=r"data/chest/xrays/masks.npy.*no longer in DVC's cache.*dvc fetch"):
+        kept_file(root, digests, "data/chest/xrays", "masks.npy")
+    with pytest.raises(RadsynthError, match="no longer in DVC's cache"):
+        kept_file(root, {"data/chest/manifest.parquet": "0" * 32}, "data/chest/manifest.parquet")
