@@ -50,9 +50,9 @@ def a_later_try_may_pass(_: object, __: TaskRun, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def reproduce(checkout: Checkout, targets: tuple[str, ...]) -> None:
-    """Make stages of the pipeline, with all that they need."""
-    checkout.dvc("repro", *targets)
+def reproduce(checkout: Checkout, targets: str) -> None:
+    """Make stages of the pipeline, their names parted by spaces, with all that they need."""
+    checkout.dvc("repro", *targets.split())
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE, persist_result=False)
@@ -122,17 +122,17 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
     progress = pages.Progress(steps=4 + len(recipes) + len(models))
     if stale:
         pages.show_stale(stale)
-    reproduce(checkout, tuple(recipe.take_in for recipe in recipes))
+    reproduce(checkout, " ".join(recipe.take_in for recipe in recipes))
     progress.advance("raw data taken in")
-    reproduce(checkout, tuple(stage for recipe in recipes for stage in recipe.prepare))
+    reproduce(checkout, " ".join(stage for recipe in recipes for stage in recipe.prepare))
     progress.advance("data prepared and validated")
     ensure_limit(GPU_LIMIT)
     with concurrency(GPU_LIMIT, strict=True):
         for name, recipe in zip(models, recipes, strict=True):
-            reproduce(checkout, (recipe.train,))
+            reproduce(checkout, recipe.train)
             progress.advance(f"{name} trained and evaluated")
         if whole:
-            reproduce(checkout, WHOLE)
+            reproduce(checkout, " ".join(WHOLE))
     progress.advance("explained" if whole else "not explained: the other model is out of date")
     publish(checkout)
     progress.advance("published to MLflow")

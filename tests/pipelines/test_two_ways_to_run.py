@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import psutil
 import pytest
 import yaml
 
+from pipelines.process import kept
 from pipelines.serve import server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,22 +52,17 @@ def free_port() -> int:
 
 @contextmanager
 def started(*command: str) -> Iterator[subprocess.Popen]:
-    """A program that is interrupted, as Ctrl-C does, when the block ends, with its output in a file."""
+    """A program that is asked to end when the block ends, or this test's process does; its output is shown then."""
     log = Path("program.log")
-    with open(log, "wb") as out:
-        program = subprocess.Popen([sys.executable, "-m", *command], stdout=out, stderr=subprocess.STDOUT)
+    with (
+        open(log, "wb") as out,
+        kept([sys.executable, "-m", *command], stdout=out, stderr=out, grace_seconds=60) as program,
+    ):
         try:
             yield program
         except BaseException:
             print(log.read_text())
             raise
-        finally:
-            program.send_signal(signal.SIGINT)
-            try:
-                program.wait(60)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                program.wait()
 
 
 def first_completed(port: int, program: subprocess.Popen, **wanted: object) -> dict:
