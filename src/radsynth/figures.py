@@ -165,3 +165,39 @@ def explanation_overlays(
     colours.set_clim(-limit, limit)
     figure.colorbar(colours, ax=axes, shrink=0.5, label=f"evidence, {unit}")
     _save(figure, path, dpi=110)
+
+
+def similarity_histogram(
+    groups: dict[str, np.ndarray], limit: float, path: str | Path, *, unit: str = "similarity to the nearest training"
+) -> None:
+    """Draw how similar the members of each group are to their nearest training picture, and the limit of a copy."""
+    figure = _new_figure(7.5, 1.15 * len(groups) + 0.8)
+    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False)[:, 0]
+    every = np.concatenate([*groups.values(), [limit]])
+    bins = np.linspace(min(float(every.min()), 0.0), 1.0, 60)
+    for axis, (name, values) in zip(axes, groups.items(), strict=True):
+        axis.hist(values, bins, color="0.45")
+        axis.axvline(limit, color="tab:red", linewidth=1)
+        axis.set_title(f"{name}: {len(values)}, above the limit {int((values > limit).sum())}", fontsize=8, loc="left")
+        axis.tick_params(labelsize=7)
+    axes[-1].set_xlabel(f"{unit}; red: the limit, {limit:.3f}", fontsize=8)
+    _save(figure, path, dpi=110)
+
+
+def alarm_rates(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: str | Path) -> None:
+    """Draw ROC curves with the false alarm rate on a logarithmic axis: that of interest is small.
+
+    Parameters
+    ----------
+    curves
+        Name -> (false alarm rates, true alarm rates).
+    """
+    figure = _new_figure(5.6, 4.2)
+    axis = figure.subplots()
+    least = min((float(false[false > 0].min()) for false, _ in curves.values() if (false > 0).any()), default=1e-3)
+    for name, (false, true) in curves.items():
+        axis.plot(np.maximum(false, least / 2), true, label=name, linewidth=1.2)
+    axis.set(xscale="log", ylim=(-0.02, 1.02), xlabel="false alarms (different patients)", ylabel="copies recognised")
+    axis.legend(fontsize=7, loc="lower right", title="the same picture after", title_fontsize=7)
+    axis.grid(alpha=0.3)
+    _save(figure, path, dpi=110)

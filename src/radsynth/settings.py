@@ -252,6 +252,21 @@ class Gate(Section):
     mri_to_ct: MriToCtGate
 
 
+class AuditMemorisation(Section):
+    samples_per_report: Positive
+    training_prompts: Positive
+    """Training reports used as prompts word for word, at most."""
+    components: Positive
+    """Eigen-pictures that the copy detector compares, at most."""
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    """Chance that the audit of a generator that copies nobody lists a copy."""
+    control_steps: Positive
+    """Training steps of the over-trained control."""
+    ct_margin: Weight
+    """Correlation by which a synthetic CT may be more like a training CT than two real people are."""
+    bootstrap: Positive
+
+
 class Settings(Section):
     """The whole of params.yaml."""
 
@@ -276,6 +291,7 @@ class Settings(Section):
     evaluate_mri_to_ct: EvaluateMriToCt
     explain: Explain
     gate: Gate
+    audit_memorisation: AuditMemorisation
 
 
 def load(path: str | Path = "params.yaml") -> Settings:
