@@ -15,6 +15,9 @@ from torch import Tensor
 SIDE = 32
 """Side of the small picture that the detector compares, pixels."""
 
+FINER = 4
+"""Steps of a shift in a pixel of the small picture."""
+
 Pictures = Callable[[np.ndarray], Tensor]
 """Row numbers -> pictures (B, 1, S, S) in -1..1, read when they are needed."""
 
@@ -50,7 +53,7 @@ class CopyDetector:
     def feature_space(self) -> str:
         """Name and digest of the feature space."""
         digest = hashlib.sha256(np.round(self.mean, 3).tobytes()).hexdigest()[:12]
-        return f"eigen-pictures-{SIDE}px-{self.basis.shape[1]} of the training split, sha256 {digest}"
+        return f"eigen-pictures-{SIDE}px-{self.basis.shape[1]} of half the training split, sha256 {digest}"
 
     def describe(self, small: np.ndarray) -> np.ndarray:
         """Small pictures (n, P) -> features (n, K) of unit length."""
@@ -59,7 +62,7 @@ class CopyDetector:
 
     def features(self, pictures: Pictures, count: int) -> np.ndarray:
         """Features (count, K) of pictures as they are, without shifts."""
-        return np.concatenate([self.describe(_small(pictures(rows))) for rows in _blocks(count)])
+        return np.concatenate([self.describe(_small(_fine(pictures(rows)))) for rows in _blocks(count)])
 
     def similarity(self, pictures: Pictures, count: int, gallery: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Similarity (B, M) of block after block of pictures to each of a gallery, the largest over the shifts.
@@ -69,7 +72,7 @@ class CopyDetector:
         against = (self.gallery if gallery is None else gallery).T
         for rows in _blocks(count):
             best = None
-            for moved in _shifts(pictures(rows)):
+            for moved in _shifts(_fine(pictures(rows))):
                 found = self.describe(_small(moved)) @ against
                 best = found if best is None else np.maximum(best, found, out=best)
             yield best
@@ -83,26 +86,31 @@ class CopyDetector:
         return np.concatenate(values), np.concatenate(places)
 
 
-def fit_copy_detector(pictures: Pictures, count: int, components: int) -> CopyDetector:
-    """Learn the eigen-pictures of the training split, in blocks.
+def fit_copy_detector(pictures: Pictures, count: int, components: int, fitted: np.ndarray) -> CopyDetector:
+    """Learn the eigen-pictures from some training pictures, in blocks; all `count` become the gallery.
+
+    A picture that the whitening was fitted to has more variance in its last components than one that it was not.
+    So whoever compares members of the training split with others must take members that are not among `fitted`.
 
     Parameters
     ----------
     components
-        Most eigen-pictures to keep; never more than half the pictures, so that none is fitted by heart.
+        Most eigen-pictures to keep; never more than half the fitted pictures.
+    fitted
+        Numbers of the pictures to learn from.
     """
     total, square = np.zeros(SIDE * SIDE), np.zeros((SIDE * SIDE, SIDE * SIDE))
-    for rows in _blocks(count):
-        small = _small(pictures(rows)).astype(np.float64)
+    for block in _blocks(len(fitted)):
+        small = _small(_fine(pictures(fitted[block]))).astype(np.float64)
         total += small.sum(0)
         square += small.T @ small
-    mean = total / count
-    values, vectors = np.linalg.eigh(square / count - np.outer(mean, mean))
+    mean = total / len(fitted)
+    values, vectors = np.linalg.eigh(square / len(fitted) - np.outer(mean, mean))
     values, vectors = values[::-1], vectors[:, ::-1]
-    kept = min(components, max(count // 2, 1), max(int((values > 1e-6 * values[0]).sum()), 1))
+    kept = min(components, max(len(fitted) // 2, 1), max(int((values > 1e-6 * values[0]).sum()), 1))
     basis = vectors[:, :kept] / np.sqrt(np.maximum(values[:kept], 1e-12))
-    detector = CopyDetector(mean.astype(np.float32), basis.astype(np.float32), np.empty((0, kept), np.float32))
-    return CopyDetector(detector.mean, detector.basis, detector.features(pictures, count))
+    empty = CopyDetector(mean.astype(np.float32), basis.astype(np.float32), np.empty((0, kept), np.float32))
+    return CopyDetector(empty.mean, empty.basis, empty.features(pictures, count))
 
 
 def copy_limit(nearest: np.ndarray, audited: int, false_alarms: float) -> tuple[float, float]:
@@ -199,18 +207,22 @@ def _blocks(count: int, size: int = 128) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, count))
 
 
-def _small(pictures: Tensor) -> np.ndarray:
-    """Pictures (B, 1, S, S) -> (B, P) float32 by area means, each with mean 0 and variance 1 (unless it is flat)."""
-    small = F.interpolate(pictures.float(), size=(SIDE, SIDE), mode="area").flatten(1).numpy()
+def _fine(pictures: Tensor) -> Tensor:
+    """Area means of pictures (B, 1, S, S) on a grid `FINER` times as fine as the small picture."""
+    return F.interpolate(pictures.float(), size=(FINER * SIDE, FINER * SIDE), mode="area")
+
+
+def _small(fine: Tensor) -> np.ndarray:
+    """Fine pictures -> (B, P) float32, each with mean 0 and variance 1 (unless it is flat)."""
+    small = F.avg_pool2d(fine, FINER).flatten(1).numpy()
     small = small - small.mean(1, keepdims=True)
     return small / np.maximum(small.std(1, keepdims=True), 1e-6)
 
 
-def _shifts(pictures: Tensor) -> Iterator[Tensor]:
-    """The pictures moved by up to 1/32 of the side either way, in steps of 1/64; edges repeated."""
-    size = pictures.shape[-1]
-    reach, step = max(size // 32, 1), max(size // 64, 1)
-    padded = F.pad(pictures, (reach,) * 4, mode="replicate")
-    for y in range(0, 2 * reach + 1, step):
-        for x in range(0, 2 * reach + 1, step):
+def _shifts(fine: Tensor) -> Iterator[Tensor]:
+    """Fine pictures moved by up to a pixel of the small picture either way, step by step; edges repeated."""
+    size, reach = fine.shape[-1], FINER
+    padded = F.pad(fine, (reach,) * 4, mode="replicate")
+    for y in range(2 * reach + 1):
+        for x in range(2 * reach + 1):
             yield padded[:, :, y : y + size, x : x + size]

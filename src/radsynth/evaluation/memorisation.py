@@ -97,8 +97,9 @@ def audit_report_gan(
     if held is None or len(held) < LEAST_HELD_OUT:
         reason = f"{0 if held is None else len(held)} held-out pictures: no limit can be set below {LEAST_HELD_OUT}"
         return {"report_to_xray_passed": None, "report_to_xray_reason": reason}, None
-    detector = fit_copy_detector(train.pictures, len(train), own.components)
-    prompts = np.sort(np.random.default_rng((seed, 4)).permutation(len(train))[: own.training_prompts])
+    fitted, others = _halves(train.frame["subject_id"].to_numpy(), seed)
+    detector = fit_copy_detector(train.pictures, len(train), own.components, fitted)
+    prompts = np.sort(np.random.default_rng((seed, 4)).permutation(others)[: own.training_prompts])
     noises = [seed + 1000 * k for k in range(own.samples_per_report)]
     from_test = [generate(gan, *held.text(), seed=noise, device=device) for noise in noises]
     from_train = generate(gan, *train.text(prompts), seed=seed, device=device)
@@ -130,7 +131,7 @@ def audit_report_gan(
         "copies": entry(
             float(len(copies)), **meaning, n=len(drawn), floor=own.false_alarms, worst_case=float(control["copies"]),
             definition=f"drawn pictures nearer to a training picture than {limit:.4f}; floor: how many a generator "
-            "that copies nobody is expected to show; worst case: pictures listed of the over-trained control; n: pictures",
+            "that copies nobody is expected to show; worst case: those listed of the over-trained control; n: pictures",
         ),
         **{name: entry(value, **meaning, **more) for name, (value, more) in (detects | compared | verbatim).items()},
         **{name: entry(value, **{**meaning, "seeds": [seed]}, **more) for name, (value, more) in membership.items()},
@@ -235,6 +236,15 @@ class _Rows:
 
         tokens, masks, views = zip(*parts, strict=True)
         return torch.cat([padded(t) for t in tokens]), torch.cat([padded(m) for m in masks]), torch.cat(views)
+
+
+def _halves(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a random half of the patients, and the other rows; with one patient both are all rows."""
+    people, member = np.unique(subjects, return_inverse=True)
+    first = (np.random.default_rng((seed, 2)).permutation(len(people)) < len(people) // 2)[member]
+    if first.all() or not first.any():
+        return np.arange(len(subjects)), np.arange(len(subjects))
+    return np.flatnonzero(first), np.flatnonzero(~first)
 
 
 def _listed(

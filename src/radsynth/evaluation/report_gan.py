@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from radsynth.evaluation.entries import entry
+from radsynth.evaluation.features import imagenet_space, judge_space
 from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.report_agreement import auroc, auroc_share, octave_power, spread_share
+from radsynth.evaluation.report_distribution import distribution_figures
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.training.chest_data import ChestSet, learnable
 from radsynth.training.device import Device
@@ -66,7 +69,7 @@ def evaluate_report_gan(
     Returns
     -------
     dict
-        Flat figures, and under ``"details"`` each with value, low, high (95 % bootstrap over patients), n, split,
+        Flat figures; under ``"figures"`` each as `entries.entry` says; under ``"details"`` those of agreement with value, low, high (95 % bootstrap over patients), n, split,
         seeds, floor and worst case where they apply.
     Drawn
         The pictures that were judged.
@@ -139,7 +142,25 @@ def evaluate_report_gan(
         "power_ratio_by_octave": [round(float(p), 4) for p in power],
         "per_finding": per_finding,
     }
-    return _finite(figures | {"details": details}), drawn
+    described = {"split": "test", "seeds": seeds}
+    measured = {
+        "label_auroc_share": entry(
+            agreement["share"], **described, worst_case=chance["share"], feature_space="logits of models/classifier",
+            definition="(AUROC on drawn - 0.5) / (AUROC on real - 0.5), mean over findings, the judge's logits against "
+            "the report's labels; 1 is as readable as real; worst case: shuffled reports",
+        ),
+        "label_auroc_drawn": entry(
+            agreement["drawn"], **described, floor=agreement["real"], worst_case=chance["drawn"],
+            feature_space="logits of models/classifier",
+            definition="mean AUROC over findings on drawn pictures; floor: on real; worst case: shuffled reports",
+        ),
+    } | distribution_figures(
+        {"": imagenet_space(device), "_judge": judge_space(judge)},
+        real_pictures, drawn.pictures, labels, subjects,
+        **described, repetitions=bootstrap, seed=seed, device=device,
+    )  # fmt: skip
+    flat = {name: figure["value"] for name, figure in measured.items() if name not in figures}
+    return _finite(figures | flat | {"details": details, "figures": measured}), drawn
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,321 @@
+"""Are drawn pictures distributed as real ones are? Distances and overlaps of two sets of features.
+
+Sets are arrays (n, d), memory-mapped where they are large, and are read in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from radsynth.evaluation.intervals import Interval, bootstrap_interval
+
+SUBSET = 1000
+"""Pictures a side in one subset of the kernel distance."""
+BLOCK = 2048
+"""Rows read at a time."""
+NEIGHBOURS = 5
+"""The k of precision, recall, density and coverage."""
+
+
+def kid(
+    x: np.ndarray,
+    y: np.ndarray,
+    x_subjects: np.ndarray | None = None,
+    y_subjects: np.ndarray | None = None,
+    *,
+    repetitions: int = 1000,
+    seed: int = 0,
+    subset: int = SUBSET,
+) -> Interval:
+    """Kernel distance: unbiased squared maximum mean discrepancy with the kernel (a.b / d + 1)^3, over subsets.
+
+    The patients are dealt at random into as many subsets as make at most `subset` pictures a side; each gives the
+    U-statistic over all its pairs but those of one patient, and the subsets are averaged. With one picture a patient
+    and one subset this is `kernel_distance`. The interval draws patients with replacement; a patient drawn twice is
+    not paired with itself, so the bootstrap is unbiased as well. 0 in expectation for equal distributions; may be
+    negative.
+
+    Parameters
+    ----------
+    x, y
+        Features (n, d) and (m, d).
+    x_subjects, y_subjects
+        Patients (n,) and (m,); every row its own where None.
+
+    Returns
+    -------
+    Interval
+        NaN where a side has fewer than two patients.
+
+    References
+    ----------
+    Binkowski et al. 2018, "Demystifying MMD GANs", eq. 4; Zaremba et al. 2013 for the mean over disjoint subsets.
+    """
+    sides = [_patients(x, x_subjects), _patients(y, y_subjects)]
+    people = [int(member.max()) + 1 if len(member) else 0 for member in sides]
+    if min(people) < 2:
+        return Interval(float("nan"), float("nan"), float("nan"), min(people))
+    rng = np.random.default_rng((seed, 21))
+    parts = max(1, min(-(-max(len(x), len(y)) // subset), min(people) // 2))
+    deals = [rng.permutation(count) % parts for count in people]
+    values = np.empty((parts, repetitions + 1))
+    for part in range(parts):
+        rows = [np.flatnonzero(deal[member] == part) for deal, member in zip(deals, sides, strict=True)]
+        chosen = [np.asarray(s[r], np.float32) for s, r in zip((x, y), rows, strict=True)]
+        owners = [np.unique(member[r], return_inverse=True)[1] for member, r in zip(sides, rows, strict=True)]
+        values[part] = _weighted_mmd(*chosen, *owners, repetitions, rng)
+    value, *drawn = values.mean(0)
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), min(people))
+
+
+def _patients(x: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
+    return np.arange(len(x)) if subjects is None else np.unique(subjects, return_inverse=True)[1].reshape(-1)
+
+
+def _weighted_mmd(
+    x: np.ndarray, y: np.ndarray, x_owner: np.ndarray, y_owner: np.ndarray, repetitions: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The statistic with every patient once, then for `repetitions` draws of patients: (repetitions + 1,)."""
+
+    def between(a: np.ndarray, a_owner: np.ndarray, b: np.ndarray, b_owner: np.ndarray) -> np.ndarray:
+        kernel = (a.astype(np.float64) @ b.astype(np.float64).T / a.shape[1] + 1) ** 3
+        by_patient = np.zeros((a_owner.max() + 1, len(b)))
+        np.add.at(by_patient, a_owner, kernel)
+        sums = np.zeros((b_owner.max() + 1, len(by_patient)))
+        np.add.at(sums, b_owner, by_patient.T)
+        return sums.T
+
+    def counts(owner: np.ndarray) -> np.ndarray:
+        people = owner.max() + 1
+        drawn = rng.multinomial(people, np.full(people, 1 / people), repetitions)
+        return np.concatenate([np.ones((1, people)), drawn])
+
+    def within(sums: np.ndarray, owner: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        size = np.bincount(owner).astype(np.float64)
+        np.fill_diagonal(sums, 0.0)
+        pairs = (weight @ size) ** 2 - (weight**2) @ size**2
+        return np.einsum("bi,bi->b", weight @ sums, weight) / np.where(pairs > 0, pairs, np.nan)
+
+    w, v = counts(x_owner), counts(y_owner)
+    cross = np.einsum("bi,bi->b", w @ between(x, x_owner, y, y_owner), v)
+    cross /= (w @ np.bincount(x_owner)) * (v @ np.bincount(y_owner))
+    return within(between(x, x_owner, x, x_owner), x_owner, w) + within(
+        between(y, y_owner, y, y_owner), y_owner, v
+    ) - 2 * cross  # fmt: skip
+
+
+class Moments(NamedTuple):
+    """Mean (d,) and, as sums of squares about it, the scatter (d, d) of n features."""
+
+    n: int
+    mean: np.ndarray
+    scatter: np.ndarray
+
+
+def moments(x: np.ndarray) -> Moments:
+    """Moments of features in blocks, in float64; two d x d matrices are all the memory.
+
+    References
+    ----------
+    Chan et al. 1983, "Algorithms for Computing the Sample Variance", eq. 2.1 for joining blocks.
+    """
+    n, mean, scatter = 0, np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+    for start in range(0, len(x), BLOCK):
+        block = np.asarray(x[start : start + BLOCK], np.float64)
+        own = block.mean(0)
+        block -= own
+        delta, total = own - mean, n + len(block)
+        scatter += block.T @ block + np.outer(delta, delta) * (n * len(block) / total)
+        mean, n = mean + delta * (len(block) / total), total
+    return Moments(n, mean, scatter)
+
+
+def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """Frechet distance of two Gaussians with the sets' means and covariances: |m - m'|^2 + tr(C + C' - 2 (C C')^1/2).
+
+    Biased upwards for few pictures: compare only figures of equal n. Where both sets are smaller than the features
+    are wide, the last term is the nuclear norm of an n x m matrix, which is exact and cheap; otherwise it comes from
+    the eigenvalues of d x d matrices.
+
+    References
+    ----------
+    Dowson & Landau 1982, eq. 4; Heusel et al. 2017, section 2. On the small form: Mathiasen & Hvilshoj 2020.
+    """
+    if min(len(x), len(y)) < 2:
+        return float("nan")
+    if max(len(x), len(y)) <= min(x.shape[1], BLOCK):
+        a, b = (np.asarray(s, np.float64) for s in (x, y))
+        mean_a, mean_b = a.mean(0), b.mean(0)
+        a, b = ((s - m) / np.sqrt(len(s) - 1) for s, m in ((a, mean_a), (b, mean_b)))
+        traces = np.square(a).sum() + np.square(b).sum()
+        cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+        return float(np.square(mean_a - mean_b).sum() + traces - 2 * cross)
+    one, other = moments(x), moments(y)
+    c1, c2 = one.scatter / (one.n - 1), other.scatter / (other.n - 1)
+    values, vectors = np.linalg.eigh(c1)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ c2 @ root), 0)).sum()
+    return float(np.square(one.mean - other.mean).sum() + np.trace(c1) + np.trace(c2) - 2 * cross)
+
+
+class Overlap(NamedTuple):
+    """Per picture: is a drawn one `inside` the real manifold, how `dense` are reals there; is a real one `recalled`
+    by the drawn manifold, and `covered` by a drawn picture near it.
+    """
+
+    inside: np.ndarray
+    dense: np.ndarray
+    recalled: np.ndarray
+    covered: np.ndarray
+
+
+def overlap(real: np.ndarray, drawn: np.ndarray, k: int = NEIGHBOURS) -> Overlap:
+    """Whose mean over pictures are precision, density, recall and coverage.
+
+    A manifold is the union of balls about its pictures that reach to the k-th nearest other picture of the set.
+
+    Parameters
+    ----------
+    real, drawn
+        Features (n, d), (m, d), each with more than `k` rows.
+
+    References
+    ----------
+    Kynkaanniemi et al. 2019, "Improved Precision and Recall Metric for Assessing Generative Models", eqs. 1-2.
+    Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", eqs. 3-4.
+    """
+    if min(len(real), len(drawn)) <= k:
+        raise ValueError(f"{k} neighbours need more than {min(len(real), len(drawn))} pictures")
+    real_reach, drawn_reach = (_reach(s, k) for s in (real, drawn))
+    inside, dense = np.zeros(len(drawn), bool), np.zeros(len(drawn))
+    recalled, nearest = np.zeros(len(real), bool), np.full(len(real), np.inf)
+    for rows, distance in _distances(drawn, real):
+        within = distance <= real_reach
+        inside[rows], dense[rows] = within.any(1), within.sum(1) / k
+        recalled |= (distance <= drawn_reach[rows, None]).any(0)
+        nearest = np.minimum(nearest, distance.min(0))
+    return Overlap(inside, dense, recalled, nearest <= real_reach)
+
+
+def _distances(a: np.ndarray, b: np.ndarray, block: int = 512) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared Euclidean distances of a block of `a` to all of `b`."""
+    square = np.concatenate([np.square(b[s : s + BLOCK], dtype=np.float64).sum(1) for s in range(0, len(b), BLOCK)])
+    for start in range(0, len(a), block):
+        rows = slice(start, min(start + block, len(a)))
+        one = np.asarray(a[rows], np.float64)
+        product = np.concatenate([one @ np.asarray(b[s : s + BLOCK], np.float64).T for s in range(0, len(b), BLOCK)], 1)
+        yield rows, np.maximum(np.square(one).sum(1)[:, None] + square - 2 * product, 0)
+
+
+def _reach(x: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance to the k-th nearest other row (n,)."""
+    found = np.empty(len(x))
+    for rows, distance in _distances(x, x):
+        distance[np.arange(len(distance)), np.arange(rows.start, rows.stop)] = -1  # itself
+        found[rows] = np.partition(distance, k, axis=1)[:, k]
+    return found
+
+
+def half_splits(subjects: np.ndarray, splits: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of the two halves of the patients, `splits` times at random; nobody is in both halves."""
+    people, member = np.unique(subjects, return_inverse=True)
+    for split in range(splits):
+        first = (np.random.default_rng((seed, 22, split)).permutation(len(people)) < len(people) // 2)[member]
+        yield np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def compared_by_halves(
+    real: np.ndarray,
+    drawn: np.ndarray,
+    subjects: np.ndarray,
+    *,
+    repetitions: int,
+    seed: int,
+    splits: int = 10,
+    k: int = NEIGHBOURS,
+) -> dict[str, Interval]:
+    """Frechet distance, precision, recall, density and coverage of `drawn` against the real pictures of OTHER patients.
+
+    Real pictures of half the patients against drawn ones of the other half, over `splits` random halvings: real
+    against real pictures, the floor, is measured in exactly the same way with ``drawn=real``, at the same n.
+
+    Parameters
+    ----------
+    real, drawn
+        (n, d): row i of both belongs to patient ``subjects[i]``.
+    repetitions
+        Bootstrap samples of patients. Of the overlaps the indicators of every picture, averaged over the halvings, are
+        drawn, the manifolds as they are; of the Frechet distance whole pictures, and as a set with repeated
+        pictures has a larger distance, the interval is moved to be centred as the figure is.
+
+    Returns
+    -------
+    dict
+        ``frechet``, ``precision``, ``recall``, ``density``, ``coverage``; empty where half the patients have no more
+        than `k` pictures.
+    """
+    names = ("precision", "density", "recall", "coverage")
+    sums, seen = {name: np.zeros(len(real)) for name in names}, {name: np.zeros(len(real)) for name in names}
+    frechet, halves = [], list(half_splits(subjects, splits, seed))
+    if min(min(len(a), len(b)) for a, b in halves) <= k:
+        return {}
+    for a, b in halves:
+        found = overlap(real[a], drawn[b], k)
+        for name, rows, values in zip(names, (b, b, a, a), found, strict=True):
+            sums[name][rows] += values
+            seen[name][rows] += 1
+        frechet.append(frechet_distance(real[a], drawn[b]))
+    figures = {}
+    people, member = np.unique(subjects, return_inverse=True)
+    for name in names:
+        totals = np.stack([np.bincount(member, sums[name]), np.bincount(member, seen[name])], 1)
+        figures[name] = bootstrap_interval(totals, _ratio, repetitions, seed=seed)
+    rng = np.random.default_rng((seed, 23))
+    resampled = []
+    for draw in range(min(repetitions, 200)):
+        sides = []
+        for rows in halves[draw % splits]:
+            owners, place = np.unique(member[rows], return_inverse=True)
+            of_owner = np.split(rows[np.argsort(place, kind="stable")], np.cumsum(np.bincount(place))[:-1])
+            sides.append(np.concatenate([of_owner[i] for i in rng.integers(0, len(owners), len(owners))]))
+        resampled.append(frechet_distance(real[sides[0]], drawn[sides[1]]))
+    value, shift = float(np.mean(frechet)), float(np.mean(frechet)) - float(np.mean(resampled))
+    low, high = np.quantile(resampled, [0.025, 0.975]) + shift
+    figures["frechet"] = Interval(value, float(low), float(high), len(people))
+    return figures
+
+
+def _ratio(totals: np.ndarray, axis: int) -> np.ndarray:
+    """Sums over counts: the mean over pictures of patients who do not have equally many."""
+    sums = totals.sum(axis)
+    return sums[..., 0] / np.maximum(sums[..., 1], 1e-12)
+
+
+def ms_ssim(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Multi-scale structural similarity of pairs of pictures (n, S, S) in -1..1: float64 (n,), 1 for equal pictures.
+
+    Gaussian window of 11 pixels, sigma 1.5, K 0.01 and 0.03, data range 2. The five scales and weights of the paper
+    where the picture is at least 176 pixels; of smaller pictures the first scales that fit, weights scaled to sum 1.
+
+    References
+    ----------
+    Wang et al. 2003, "Multi-scale structural similarity for image quality assessment", section 3.
+    """
+    import torch
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
+    scales = next(count for count in (5, 4, 3, 2, 1) if one.shape[-1] >= 11 * 2 ** (count - 1) or count == 1)
+    weights = weights[:scales] / weights[:scales].sum()
+    found = []
+    for start in range(0, len(one), 16):
+        a, b = (torch.from_numpy(np.ascontiguousarray(s[start : start + 16]))[:, None].float() for s in (one, other))
+        value = multiscale_structural_similarity_index_measure(
+            a, b, data_range=2.0, betas=tuple(weights.tolist()), normalize="relu", reduction="none"
+        )
+        found.append(np.atleast_1d(value.numpy()))
+    return np.concatenate(found).astype(np.float64)
