@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from radsynth.files import atomic_folder, write_json
 from radsynth.schemas import VOLUMES
 from radsynth.settings import AuditMemorisation, load
 from radsynth.training.chest_data import ChestSet, load_chest
-from radsynth.training.cyclegan import load_mri_to_ct
+from radsynth.training.cyclegan import load_mri_to_ct, translate_volume
 from radsynth.training.device import pick_device
 from radsynth.training.report_gan import load_report_gan
 from radsynth.training.slices import read_heads
@@ -83,7 +84,9 @@ def audit_brain(own: AuditMemorisation, seed: int, plots: Path) -> dict[str, obj
         for modality in ("MR", "CT")
     )
     train_ct = read_heads("data/brain/aligned", manifest, "CT", "train")
-    found, matches = audit_mri_to_ct(model, mr, ct, train_ct, own.ct_margin, repetitions=own.bootstrap, seed=seed)
+    found, matches = audit_mri_to_ct(
+        partial(translate_volume, model), mr, ct, train_ct, own.ct_margin, repetitions=own.bootstrap, seed=seed
+    )
     if matches:
         draw_brain(matches[:6], plots / "nearest_ct.png")
     return found

@@ -46,6 +46,11 @@ def test_the_embedded_sample_goes_all_the_way(folder: Path) -> None:
     assert {"classifier_real.png", "discriminator_drawn.png", "ct_discriminator_real.png"} <= drawn(
         folder / "plots/explain"
     )
+    audit = read_json("metrics/audit_memorisation.json")
+    assert audit["report_to_xray_passed"] is not True, "64 pixels are too few for the audit to find resampled copies"
+    assert audit["control_flagged_share"] > 0
+    assert audit["mri_to_ct_passed"] is None, "three training CTs"
+    assert {"similarity.png", "planted.png", "nearest.png"} <= drawn(folder / "plots/audit_memorisation")
     assert len(read_json("mlruns/published.json")) == 4
 
 

@@ -127,7 +127,7 @@ def moments(x: np.ndarray) -> Moments:
     for start in range(0, len(x), BLOCK):
         block = np.asarray(x[start : start + BLOCK], np.float64)
         own = block.mean(0)
-        block -= own
+        block = block - own  # never in place: it may be the caller's array
         delta, total = own - mean, n + len(block)
         scatter += block.T @ block + np.outer(delta, delta) * (n * len(block) / total)
         mean, n = mean + delta * (len(block) / total), total

@@ -1,4 +1,4 @@
-"""Drawn X-rays against real ones as distributions, in every feature space, each figure with its floor and worst case."""
+"""Drawn X-rays against real ones as distributions, in every feature space, with floors and worst cases."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPLITS = 10
 """Random halvings of the patients that floors are averaged over."""
 
 HALVES = (
-    f"real pictures of half the patients against drawn ones of the other half, mean of {SPLITS} random halvings; floor: "
-    "real against real in the same way; worst case: uniform noise"
+    f"real pictures of half the patients against drawn ones of the other half, mean of {SPLITS} random halvings; "
+    "floor: real against real in the same way; worst case: uniform noise"
 )
 DEFINITIONS = {
     "kid": f"unbiased squared MMD, kernel (a.b/d + 1)^3, subsets of at most {SUBSET}, pairs of one patient left out; "
@@ -31,8 +31,8 @@ DEFINITIONS = {
     "coverage": f"Naeem 2020, k {NEIGHBOURS}; {HALVES}",
     "feature_diversity": "mean distance between features of pictures drawn from one report; floor: of real pictures of "
     "different patients with equal findings; worst case: one picture a report",
-    "ms_ssim_within_report": "MS-SSIM between pictures drawn from one report, lower is more diverse; floor: between real "
-    "pictures of different patients with equal findings; worst case: one picture a report",
+    "ms_ssim_within_report": "MS-SSIM between pictures drawn from one report, lower is more diverse; floor: between "
+    "real pictures of different patients with equal findings; worst case: one picture a report",
 }
 
 

@@ -69,8 +69,8 @@ def evaluate_report_gan(
     Returns
     -------
     dict
-        Flat figures; under ``"figures"`` each as `entries.entry` says; under ``"details"`` those of agreement with value, low, high (95 % bootstrap over patients), n, split,
-        seeds, floor and worst case where they apply.
+        Flat figures; under ``"figures"`` each as `entries.entry` says; under ``"details"`` those of agreement with
+        value, low, high (95 % bootstrap over patients), n, split, seeds, floor and worst case where they apply.
     Drawn
         The pictures that were judged.
     """
