@@ -9,17 +9,17 @@ from scipy.ndimage import gaussian_filter
 from radsynth.evaluation.memorisation_ct import audit_mri_to_ct
 from radsynth.training.slices import Heads
 
-SHAPE = (16, 24, 24)
+SHAPE = (24, 48, 48)
 
 
 def heads(modality: str, count: int, seed: int, name: str) -> Heads:
     """People with a common skull and smooth differences of their own."""
     rng = np.random.default_rng(seed)
-    z, y, x = np.mgrid[-1:1:16j, -1:1:24j, -1:1:24j]
+    z, y, x = np.mgrid[-1:1:24j, -1:1:48j, -1:1:48j]
     radius = np.sqrt(x**2 + y**2 + z**2)
     inside = np.broadcast_to(radius < 0.95, (count, *SHAPE))
-    own = gaussian_filter(rng.normal(size=(count, *SHAPE)), (0, 2, 2, 2))
-    volumes = np.where(inside, 40 + 900 * (np.abs(radius - 0.8) < 0.1) + 150 * own / own.std(), -1024)
+    own = gaussian_filter(rng.normal(size=(count, *SHAPE)), (0, 3, 5, 5))
+    volumes = np.where(inside, 40 + 400 * np.exp(-(((radius - 0.8) / 0.2) ** 2)) + 150 * own / own.std(), -1024)
     return Heads(modality, volumes, inside * 10.0, tuple(range(count)), tuple(f"{name}{i}" for i in range(count)))
 
 
