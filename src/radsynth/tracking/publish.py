@@ -205,13 +205,13 @@ def _log_results(
 ) -> None:
     """The figures of the metrics files, on the run and on its model; those of a later evaluation follow the earlier.
 
-    Names are those of the files; explanations are kept apart as ``explain/...``.
+    Names are those of the files; those that speak of several models are kept apart as ``explain/...``, ``audit/...``.
     """
     from mlflow.entities import Metric
 
     values: dict[str, float] = {}
     for path in training.metrics():
-        prefix = "explain/" if path.stem == "explain" else ""
+        prefix = {"explain": "explain/", "audit_memorisation": "audit/"}.get(path.stem, "")
         values |= {prefix + name: value for name, value in flat_numbers(json.loads(path.read_text("utf-8"))).items()}
     known = client.get_run(run.info.run_id).data.metrics
     ended, now = run.info.start_time + _milliseconds(training), int(time.time() * 1000)
