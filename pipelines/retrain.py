@@ -127,6 +127,7 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
     reproduce(checkout, " ".join(stage for recipe in recipes for stage in recipe.prepare))
     progress.advance("data prepared and validated")
     ensure_limit(GPU_LIMIT)
+    checkout.log(f"waiting for a slot of {GPU_LIMIT}; one whose holder was killed is free after five minutes")
     with concurrency(GPU_LIMIT, strict=True):
         for name, recipe in zip(models, recipes, strict=True):
             reproduce(checkout, recipe.train)
