@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 from radsynth.doctor.result import Result
 from radsynth.errors import RadsynthError
 
-MAX_START_SECONDS = 120.0
+MAX_START_SECONDS = 300.0
 """A server that makes its database anew starts in 14 s on two busy cores."""
-MAX_SCHEDULE_SECONDS = 60.0
+MAX_SCHEDULE_SECONDS = 120.0
 """The scheduler looks for new deployments every five seconds."""
 POLL_SECONDS = 0.3
 
