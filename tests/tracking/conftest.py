@@ -131,7 +131,7 @@ def published(published_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def judged_once(published_once: Path, encoder: TextEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published checkout with a test set, on which its own two models are perfect: the truth is what they draw."""
     root = tmp_path_factory.mktemp("judged") / "checkout"
-    shutil.copytree(published_once, root)
+    _copy(published_once, root)
     _write_chest(root, encoder)
     _write_brain(root)
     write_json(root / "metrics/audit_memorisation.json", {"report_to_xray_passed": True, "mri_to_ct_passed": True})
@@ -143,6 +143,7 @@ def judged_once(published_once: Path, encoder: TextEncoder, tmp_path_factory: py
     settings["evaluate_report_gan"]["samples_per_report"] = 1
     (root / "params.yaml").write_text(yaml.safe_dump(settings))
     publish(root)
+    _forget_folders()
     return root
 
 
@@ -156,7 +157,7 @@ def judged(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def two_once(judged_once: Path, train_again: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A champion of each kind, v1, and the finished trainings of better models, published."""
     root = tmp_path_factory.mktemp("two") / "checkout"
-    shutil.copytree(judged_once, root)
+    _copy(judged_once, root)
     for name in REGISTERED:
         train_again(root, name, 0.05, "a" * 16)
     for name in REGISTERED:
@@ -164,6 +165,7 @@ def two_once(judged_once: Path, train_again: Callable[..., None], tmp_path_facto
     for name in REGISTERED:
         train_again(root, name, 0.0, "b" * 16)
     publish(root)
+    _forget_folders()
     return root
 
 
@@ -176,11 +178,24 @@ def two(two_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def _moved(once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from mlflow.tracking._tracking_service import utils
 
-    # within one process MLflow remembers the folder of a run by its id, which is the same in every copy
+    # see _forget_folders
     monkeypatch.setattr(utils, "_artifact_repos_cache", OrderedDict())
     root = tmp_path / "moved"
     shutil.copytree(once, root)
     return root
+
+
+def _copy(once: Path, root: Path) -> None:
+    """A copy that may be written to: what is published there stays there."""
+    shutil.copytree(once, root)
+    _forget_folders()
+
+
+def _forget_folders() -> None:
+    """Within one process MLflow remembers the folder of a run by its id, which is the same in every copy."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
 
 
 @pytest.fixture(scope="session")
