@@ -23,7 +23,7 @@ def seconds(*arguments: str) -> float:
 def main() -> None:
     """Measure both in turns."""
     rounds = [
-        (seconds("-c", "from radsynth.cli import main; main(['--help'])"), seconds("-c", "pass")) for _ in range(ROUNDS)
+        (seconds("-c", "from radsynth.cli import cli; cli(['--help'])"), seconds("-c", "pass")) for _ in range(ROUNDS)
     ]
     ours, plain = (median(column) for column in zip(*rounds, strict=True))
     print(f"radsynth --help {1e3 * ours:.0f} ms, python {1e3 * plain:.0f} ms, ratio {ours / plain:.1f}")
