@@ -55,23 +55,29 @@ def test_records_of_living_processes_and_of_other_machines_stay(tmp_path):
         assert len(list(other.parent.iterdir())) == 2
 
 
-@pytest.mark.slow
-def test_a_flow_killed_at_work_blocks_nobody_and_is_marked_as_crashed(prefect, fake):
-    from prefect.client.orchestration import get_client
+def retraining_at_work(fake) -> subprocess.Popen[bytes]:
+    """A retraining in a process of its own, whose first step touches `begun` and then takes ten minutes."""
     from prefect.settings import PREFECT_API_URL
 
     fake.tell(
         stale={"prepare_xrays": ["explain"]},
         do=[{"when": "dvc repro acquire_chest", "touch": "begun", "sleeps": 600}],
     )
-    begun = fake.root / "begun"
     environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PYTHONPATH": str(ROOT)}
-    flow = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-c", f"from pipelines.retrain import retrain; retrain(root={str(fake.root)!r})"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+@pytest.mark.slow
+def test_a_flow_killed_at_work_blocks_nobody_and_is_marked_as_crashed(prefect, fake):
+    from prefect.client.orchestration import get_client
+
+    begun = fake.root / "begun"
+    flow = retraining_at_work(fake)
     try:
         wait_for(begun.exists, flow)
         programs = [child for child in psutil.Process(flow.pid).children(recursive=True) if child.is_running()]
@@ -94,19 +100,8 @@ def test_a_flow_killed_at_work_blocks_nobody_and_is_marked_as_crashed(prefect, f
 
 @pytest.mark.slow
 def test_a_cancelled_flow_takes_its_programs_with_it(prefect, fake):
-    from prefect.settings import PREFECT_API_URL
 
-    fake.tell(
-        stale={"prepare_xrays": ["explain"]},
-        do=[{"when": "dvc repro acquire_chest", "touch": "begun", "sleeps": 600}],
-    )
-    environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PYTHONPATH": str(ROOT)}
-    flow = subprocess.Popen(
-        [sys.executable, "-c", f"from pipelines.retrain import retrain; retrain(root={str(fake.root)!r})"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    flow = retraining_at_work(fake)
     try:
         wait_for((fake.root / "begun").exists, flow)
         programs = psutil.Process(flow.pid).children(recursive=True)
