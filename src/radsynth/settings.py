@@ -166,9 +166,13 @@ class TrainReportGan(Section):
 
 class TrainCyclegan(Section):
     images_seen: Positive
+    simulated_images: Annotated[int, Field(ge=0)]
+    """The first of them: the generator MRI -> CT alone learns from CTs whose MR is drawn from the atlas."""
     batch_size: Positive
     width: Positive
     blocks: Positive
+    skip_connections: bool
+    """Of the generators; a textbook ResNet generator has none."""
     hu_window: tuple[float, float]
     """HU range that the network's -1..1 stands for."""
     head_channels: bool
@@ -190,6 +194,8 @@ class TrainCyclegan(Section):
     weight_anatomy: Weight
     """Of the difference to the atlas; falls in a straight line to `anatomy_floor` of it."""
     anatomy_floor: Fraction
+    weight_simulated: Weight
+    """Of the error on CTs whose MR is drawn from the atlas."""
     atlas_slices: Positive
     """Slices of each modality that the atlases learn from."""
     checkpoint_images: Positive

@@ -1,14 +1,15 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from radsynth.networks.resnet_generator import FewChannelConv2d, ResnetGenerator
 
 
-@pytest.fixture
-def generator():
+@pytest.fixture(params=[False, True], ids=["plain", "skips"])
+def generator(request):
     torch.manual_seed(0)
-    return ResnetGenerator(in_channels=2, out_channels=1, width=4, blocks=2)
+    return ResnetGenerator(in_channels=2, out_channels=1, width=4, blocks=2, skips=request.param)
 
 
 def test_a_picture_keeps_its_size_and_lies_between_minus_one_and_one(generator):
@@ -19,7 +20,7 @@ def test_a_picture_keeps_its_size_and_lies_between_minus_one_and_one(generator):
 
 def test_the_last_layer_is_computed_in_float32_under_autocast_and_the_rest_is_not(generator):
     seen = {}
-    generator.decoder.register_forward_hook(lambda *args: seen.update(features=args[2]))
+    generator.decoder[-1].register_forward_hook(lambda *args: seen.update(features=args[2]))
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(torch.randn(1, 2, 16, 16))
     assert seen["features"].dtype == torch.bfloat16
@@ -65,9 +66,23 @@ def test_the_last_convolution_is_the_same_linear_map_as_an_ordinary_one():
         assert torch.allclose(mine, theirs, rtol=1e-12, atol=1e-10)
 
 
-def test_doubling_an_even_picture_leaves_no_checkerboard(generator):
-    linear = (nn.Upsample, nn.ReflectionPad2d, nn.Conv2d, nn.ConvTranspose2d)
-    resizing = nn.Sequential(*(m for m in generator.decoder.modules() if isinstance(m, linear)))
-    made = resizing(torch.ones(1, 16, 8, 8))
+def test_doubling_an_even_picture_leaves_no_checkerboard():
+    torch.manual_seed(0)
+    made = torch.ones(1, 16, 8, 8)
+    for layer in ResnetGenerator(2, 1, width=4, blocks=1).decoder:
+        pad, convolve = layer[:2]
+        assert isinstance(convolve, nn.Conv2d)
+        made = convolve(pad(F.interpolate(made, scale_factor=2, mode="nearest")))
     assert made.shape[-1] == 32
     assert made.std(dim=(2, 3)).max() < 1e-5
+
+
+def test_skips_carry_a_fine_edge_past_the_bottleneck():
+    """Without its residual way, a generator with skips still sees single pixels of its input."""
+    torch.manual_seed(0)
+    with_skips, plain = (ResnetGenerator(1, 1, width=4, blocks=1, skips=skips) for skips in (True, False))
+    stripes = torch.ones(1, 1, 16, 16)
+    stripes[..., ::2] = -1
+    for network, sees in ((with_skips, True), (plain, False)):
+        network.encoder[2].register_forward_hook(lambda module, read, out: torch.zeros_like(out))
+        assert bool((network(stripes) - network(-stripes)).abs().max() > 1e-3) == sees

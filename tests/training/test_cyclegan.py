@@ -27,6 +27,7 @@ from radsynth.training.cyclegan import (
 from radsynth.training.device import Device
 from radsynth.training.models import save_model
 from radsynth.training.pool import ImagePool
+from radsynth.training.simulated import simulated_mr
 from radsynth.training.slices import (
     Heads,
     Pair,
@@ -38,21 +39,26 @@ from radsynth.training.slices import (
     hu_to_unit,
     matched_pairs,
     read_heads,
+    to_slices,
     unit_to_hu,
     usable_slices,
 )
 
 CPU = Device(torch.device("cpu"), "32-true")
 WINDOW = (-1024.0, 2000.0)
+DRAWN_WITH = 5
+"""Seed of the drawn MRs."""
 
 
 @pytest.fixture
 def settings():
     return settings_module.TrainCyclegan(
         images_seen=8,
+        simulated_images=0,
         batch_size=2,
         width=4,
         blocks=1,
+        skip_connections=True,
         hu_window=WINDOW,
         head_channels=True,
         discriminator_layers=1,
@@ -67,6 +73,7 @@ def settings():
         weight_identity=5.0,
         weight_anatomy=2.0,
         anatomy_floor=0.25,
+        weight_simulated=1.5,
         atlas_slices=16,
         checkpoint_images=4,
         validate_images=4,
@@ -166,12 +173,19 @@ def textbook_gradients(networks, batch, settings):
     identity = (go(g, y, dy, dy[:, 1:2]) - y).abs().mean() + (go(f, x, dx, dx[:, 2:3]) - x).abs().mean()
     drawn_x, drawn_y = (torch.nn.functional.max_pool2d(1.0 * (d[:, :1] > -1), 5, 1, 2) for d in (dx, dy))
     anatomy = ((fake_y - ax).abs() * drawn_x).mean() + ((fake_x - ay).abs() * drawn_y).mean()
+    taught = 0
+    if "mr" in atlases and settings.weight_simulated:
+        torch.manual_seed(DRAWN_WITH)
+        drawn = with_air(simulated_mr(batch.ct._replace(image=y), atlases["mr"]), dy, settings.head_channels)
+        picture = go(g, drawn, dy, expected_of(drawn, batch.ct.ct_density, "ct"))
+        taught = ((picture - y).abs() * drawn_y).mean()
     fallen = 1 - 0.75 * batch.images_seen / settings.images_seen
     total = (
         settings.weight_adversarial * adversarial
         + settings.weight_cycle * cycle
         + settings.weight_identity * identity
         + settings.weight_anatomy * fallen * anatomy
+        + settings.weight_simulated * taught
     )
     total.backward()
     expected = {n: v for n, v in gradients(networks).items() if not n.startswith("discriminator")}
@@ -190,6 +204,7 @@ def test_batched_calls_give_the_textbooks_gradients_in_float64(heads, settings, 
     batch = Pair(*(Slices(*(t.double() for t in slices)) for slices in (mr, ct)), images_seen)
     networks, phases = game(settings, double=True)
     expected = textbook_gradients(copy.deepcopy(networks), batch, settings)
+    torch.manual_seed(DRAWN_WITH)
     play(networks, phases, batch)
     got = gradients(networks)
     assert got.keys() == expected.keys() == dict(networks.named_parameters()).keys()
@@ -225,6 +240,27 @@ def test_a_weight_of_zero_removes_its_term(heads, settings, term):
     names = {name for phase in losses for name in phase}
     assert not any(name.startswith(term) for name in names)
     assert ("discriminators" in [phase.name for phase in phases]) == (term != "adversarial")
+
+
+def test_at_first_the_generator_learns_alone_from_drawn_mrs(heads, settings):
+    networks, phases = game(settings.model_copy(update={"simulated_images": 4}))
+    early = play(networks, phases, batch_of(heads, settings, images_seen=2))
+    assert early[0].keys() == {"simulated"}
+    assert early[1] == {}
+    assert {name.split(".")[0] for name in gradients(networks)} == {"mr_to_ct"}
+    later = play(networks, phases, batch_of(heads, settings, images_seen=4))
+    assert later[0].keys() > {"simulated", "cycle", "identity"}
+    assert later[1]
+
+
+def test_a_fresh_generator_draws_what_the_atlas_expects(heads, settings):
+    model = fresh_model(settings)
+    mr, depth = heads["train_mr"].of("a")
+    made = translate_volume(model, mr, depth)
+    slices = to_slices(mr, depth, np.arange(6), "MR", WINDOW, model.atlases)
+    atlas = model.atlases["ct"]
+    expected = unit_to_hu(atlas.median(atlas.posterior(slices.ct_density, slices.image))[:, 0].numpy(), WINDOW)
+    assert np.abs(made - expected)[depth > 0].max() < 15
 
 
 def test_weights_scale_their_terms(heads, settings):

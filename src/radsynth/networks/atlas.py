@@ -92,14 +92,21 @@ class Atlas(nn.Module):
 
     def median(self, density: Tensor) -> Tensor:
         """The median grey value (B, 1, Y, X), float32 in -1..1, -1 outside the head; even within a level."""
+        return self.quantile(density, 0.5)
+
+    def quantile(self, density: Tensor, share: Tensor | float) -> Tensor:
+        """The grey value below which lies `share` (0..1) of a `density` (B, LEVELS, Y, X): as `median`.
+
+        A `share` (B, 1, Y, X), uniform in 0..1 at each pixel, draws from the density.
+        """
         reached = density.cumsum(1)
-        half = 0.5 * reached[:, -1:]
-        level = (reached < half).sum(1, keepdim=True).clamp_max(LEVELS - 1)
-        share = density.gather(1, level)
-        below = reached.gather(1, level) - share
+        wanted = share * reached[:, -1:]
+        level = (reached < wanted).sum(1, keepdim=True).clamp_max(LEVELS - 1)
+        own = density.gather(1, level)
+        below = reached.gather(1, level) - own
         edges = self.edges.to(density)
-        value = edges[level] + (half - below) / share.clamp_min(1e-12) * (edges[level + 1] - edges[level])
-        return torch.where(half > 0, value, -1.0).clamp(-1, 1)
+        value = edges[level] + (wanted - below) / own.clamp_min(1e-12) * (edges[level + 1] - edges[level])
+        return torch.where(reached[:, -1:] > 0, value, -1.0).clamp(-1, 1)
 
 
 def seen_level(seen: Tensor) -> Tensor:

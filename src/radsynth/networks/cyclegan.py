@@ -35,6 +35,8 @@ def cyclegan_networks(
     discriminator_layers: int,
     seed: int,
     discriminator_norm: bool = False,
+    skips: bool = False,
+    last_weights: float = 0.02,
 ) -> nn.ModuleDict:
     """Build and initialise `mr_to_ct`, `ct_to_mr`, `discriminator_ct` and `discriminator_mr`.
 
@@ -52,14 +54,22 @@ def cyclegan_networks(
         Of the initial weights.
     discriminator_norm
         Use InstanceNorm in the discriminators.
+    skips
+        Skip connections in the generators.
+    last_weights
+        Standard deviation of the weights of a generator's last convolution: small for one that says what differs from
+        a picture that is nearly right.
     """
     networks = nn.ModuleDict(
         {
-            "mr_to_ct": ResnetGenerator(generator_channels, 1, width, blocks),
-            "ct_to_mr": ResnetGenerator(generator_channels, 1, width, blocks),
+            "mr_to_ct": ResnetGenerator(generator_channels, 1, width, blocks, skips),
+            "ct_to_mr": ResnetGenerator(generator_channels, 1, width, blocks, skips),
             "discriminator_ct": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
             "discriminator_mr": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
         }
     )
-    initialise(networks, torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    initialise(networks, random)
+    for name in ("mr_to_ct", "ct_to_mr"):
+        nn.init.normal_(networks[name].last[1].weight, 0.0, last_weights, generator=random)
     return networks

@@ -30,6 +30,7 @@ from radsynth.training.ema import Ema
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model
 from radsynth.training.pool import ImagePool
+from radsynth.training.simulated import simulated_mr
 from radsynth.training.slices import (
     BACKGROUND_MARGIN,
     Heads,
@@ -44,6 +45,9 @@ from radsynth.training.slices import (
 
 GEOMETRY = 3
 """Channels of `geometry_channels`: the depth below the skin, and what the atlases expect in the CT and in the MR."""
+
+NEARLY_RIGHT = 1e-4
+"""Standard deviation of the last weights of a generator that says by how much the atlas is wrong: at first, nowhere."""
 
 USUAL = {"ct": 1, "mr": 2}
 """Channel of the geometry in which what is usual at this place of this modality stands."""
@@ -109,12 +113,16 @@ def build_phases(
                             + w_cycle    (E|F(G(x)) - x| + E|G(F(y)) - y|)                equation 2
                             + w_identity (E|G(y) - y| + E|F(x) - x|)                      section 5.2
                             + w_anatomy  (E|G(x) - A_ct(x)| + E|F(y) - A_mr(y)|)       where drawn; not in the paper
+                            + w_simulated E|G(x_y) - y|, x_y ~ p(MR | CT y)            where drawn; not in the paper
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
     The anatomical prior pulls towards what the atlases of `training.atlas` expect of this grey value at this place of
     this head, and settles early what the cycle leaves open: whether the bright ring of the MR is scalp or bone. Its
     weight falls in a straight line to the share `anatomy_floor` of what it was.
+
+    The last term teaches G on CTs whose MR is drawn (`training.simulated`): the cycle's second half, with an MR that
+    hides nothing for the way back. The first `simulated_images` images are G's learning from it alone.
 
     Parameters
     ----------
@@ -130,7 +138,8 @@ def build_phases(
     g, f = networks["mr_to_ct"], networks["ct_to_mr"]
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
     w_adversarial, w_cycle, w_identity = settings.weight_adversarial, settings.weight_cycle, settings.weight_identity
-    w_anatomy, heads = settings.weight_anatomy, settings.head_channels
+    w_anatomy, w_simulated, heads = settings.weight_anatomy, settings.weight_simulated, settings.head_channels
+    simulates = bool(w_simulated) and "mr" in atlases
     made: dict[str, Tensor] = {}
 
     def to_device(batch: Pair) -> Pair:
@@ -150,10 +159,25 @@ def build_phases(
         picture, same = both.split([len(other.image), len(own.image)])
         return picture, start, same
 
+    def simulated(ct: Slices) -> Tensor:
+        """How far G is from a CT, shown an MR that was drawn for it."""
+        drawn = ct._replace(image=with_air(simulated_mr(ct, atlases["mr"]), ct.geometry, heads))
+        picture, _ = to_the_other(g, drawn.image, drawn, "ct")
+        return w_simulated * anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
+
+    def learns_alone(images_seen: int) -> bool:
+        return simulates and images_seen < settings.simulated_images
+
     def generators(batch: Pair) -> dict[str, Tensor]:
         mr, ct, images_seen = to_device(batch)
         x, y, x_place, y_place = mr.image, ct.image, mr.geometry, ct.geometry
         losses: dict[str, Tensor] = {}
+        if simulates:
+            with device.autocast():
+                losses["simulated"] = simulated(ct)
+        if learns_alone(images_seen):
+            losses["simulated"].backward()
+            return {name: loss.detach() for name, loss in losses.items()}
         with device.autocast():
             if w_identity:
                 g_x, a_x, g_y = with_identity(g, mr, ct, "ct")
@@ -183,6 +207,8 @@ def build_phases(
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
+        if learns_alone(batch.images_seen):
+            return losses
         for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), to_device(batch)[1::-1], strict=True):
             fake, fake_place = pools[name].exchange(made[name]).split([1, GEOMETRY], dim=1)
             image, place = torch.cat([real.image, fake]), torch.cat([real.geometry, fake_place])
@@ -216,6 +242,8 @@ def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
         settings.discriminator_layers,
         seed,
         settings.discriminator_norm,
+        settings.skip_connections,
+        NEARLY_RIGHT if settings.head_channels else 0.02,
     )
 
 
@@ -505,6 +533,7 @@ def describe(
             "blocks": settings.blocks,
             "discriminator_layers": settings.discriminator_layers,
             "discriminator_norm": settings.discriminator_norm,
+            "skips": settings.skip_connections,
         },
         "atlases": {
             name: list(outcome.best[f"atlases.{name}.statistics"].shape[1:])
