@@ -6,7 +6,7 @@ from pathlib import Path
 
 from radsynth import schemas, settings
 from radsynth.errors import one_line_errors
-from radsynth.evaluation.mri_to_ct import middle_slices
+from radsynth.evaluation.middle_slices import middle_slices
 from radsynth.figures import picture_grid
 from radsynth.training.cyclegan import MriToCt, describe, train_cyclegan
 from radsynth.training.device import pick_device

@@ -121,6 +121,118 @@ def ct_comparison(
     _save(figure, path)
 
 
+def ct_error_and_doubt(
+    mr: np.ndarray,
+    synthetic: np.ndarray,
+    true: np.ndarray,
+    inside: np.ndarray,
+    known: np.ndarray,
+    places: np.ndarray,
+    doubt: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    title: str,
+    path: str | Path,
+) -> None:
+    """Draw MR, synthetic CT, true CT, error and doubt in three planes through the middle of the head.
+
+    The patient's right is on the picture's left and the front is up, as radiologists look at it.
+
+    Parameters
+    ----------
+    mr, synthetic, true
+        (Z, Y, X): 0..1 and HU.
+    inside, known
+        (Z, Y, X) bool: where the error is taken, and where the doubt is; white elsewhere.
+    places, doubt
+        (N,) slices, increasing, and their doubt in HU (N, Y, X); slices between them show the nearest one's.
+    spacing_mm
+        (x, y, z).
+    """
+    error = np.where(inside, synthetic.astype(np.float32) - true, np.nan)
+    nearest = np.abs(np.arange(len(mr))[:, None] - places[None, :]).argmin(1)
+    everywhere = np.where(known, doubt[nearest].astype(np.float32), np.nan)
+    limit = float(np.nanquantile(everywhere, 0.995)) if known.any() else 1.0
+    ct = {"cmap": "gray", "vmin": -500, "vmax": 1500}
+    columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [
+        ("MR", mr, {"cmap": "gray", "vmin": 0, "vmax": 1}),
+        ("synthetic CT, 500/2000 HU", synthetic, ct),
+        ("true CT, 500/2000 HU", true, ct),
+        ("error: synthetic - true", error, {"cmap": "RdBu_r", "vmin": -600, "vmax": 600}),
+        ("doubt", everywhere, {"cmap": "magma_r", "vmin": 0, "vmax": max(limit, 1.0)}),
+    ]
+    shown = np.argwhere(inside)
+    z, y, x = (shown.min(axis=0) + shown.max(axis=0)) // 2 if len(shown) else np.array(mr.shape) // 2
+    z = places[np.abs(places - z).argmin()] if len(places) else z
+    dx, dy, dz = spacing_mm
+    planes = (
+        ("axial", lambda v: v[z, :, ::-1], dy / dx),
+        ("coronal", lambda v: v[:, y, ::-1], dz / dx),
+        ("sagittal", lambda v: v[:, :, x], dz / dy),
+    )
+    figure = _new_figure(13.4, 8.4)
+    axes = figure.subplots(3, len(columns))
+    for row, (plane, cut, aspect) in zip(axes, planes, strict=True):
+        row[0].set_ylabel(plane, fontsize=9)
+        for axis, (name, volume, look) in zip(row, columns, strict=True):
+            drawn = axis.imshow(cut(volume), origin="lower", aspect=aspect, interpolation="nearest", **look)
+            axis.set(xticks=[], yticks=[])
+            if plane == "axial":
+                axis.set_title(name, fontsize=9)
+            if plane == "sagittal" and volume is not mr:
+                bar = figure.colorbar(drawn, ax=axis, location="bottom", fraction=0.06, pad=0.03)
+                bar.set_label("HU", fontsize=7, labelpad=1)
+                bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def risk_coverage_plot(curves: dict[str, np.ndarray], path: str | Path) -> None:
+    """Draw the mean error of the least doubtful voxels against their share; curves (points,) in HU, shares to 100 %.
+
+    ``oracle`` and ``random``, the best and the worst order, are drawn in grey.
+    """
+    figure = _new_figure(6.4, 4.2)
+    axis = figure.subplots()
+    for name, curve in curves.items():
+        share = 100 * np.arange(1, len(curve) + 1) / len(curve)
+        look = {"oracle": {"color": "0.35", "linestyle": ":"}, "random": {"color": "0.35", "linestyle": "--"}}
+        axis.plot(share, curve, label=f"{name} (mean {curve.mean():.1f} HU)", **look.get(name, {"linewidth": 1.4}))
+    axis.set(xlim=(0, 100), xlabel="voxels kept, the least doubtful first, %", ylabel="mean |error| of those kept, HU")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=7, title="order by", title_fontsize=7)
+    axis.grid(alpha=0.3)
+    _save(figure, path, dpi=110)
+
+
+def slice_strip(
+    mr: np.ndarray, synthetic: np.ndarray, true: np.ndarray, inside: np.ndarray, aspect: float, path: str | Path
+) -> None:
+    """Write one axial slice as MR | synthetic CT | true CT | error, side by side, for a slider over slices.
+
+    Parameters
+    ----------
+    mr, synthetic, true
+        (Y, X): 0..1, and HU, shown from -500 to 1500.
+    inside
+        (Y, X) bool: where the error (-600 blue .. 600 HU red) is shown; white elsewhere.
+    aspect
+        Height of a pixel, its width being 1.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    grey = [np.clip(mr, 0, 1), *(np.clip((v.astype(np.float32) + 500) / 2000, 0, 1) for v in (synthetic, true))]
+    error = np.where(inside, synthetic.astype(np.float32) - true, 0) / 1200 + 0.5
+    panels = [np.repeat(np.round(255 * p)[..., None], 3, -1).astype(np.uint8) for p in grey]
+    panels.append(np.where(inside[..., None], colormaps["RdBu_r"](np.clip(error, 0, 1), bytes=True)[..., :3], 255))
+    gap = np.full((len(mr), 3, 3), 255, np.uint8)
+    parts = [part for panel in panels for part in (panel[::-1, ::-1].astype(np.uint8), gap)][:-1]
+    strip = Image.fromarray(np.concatenate(parts, 1))
+    strip = strip.resize((2 * strip.width, round(2 * strip.height * aspect)), Image.Resampling.BILINEAR)
+    with atomic_path(path) as temporary:
+        strip.save(temporary, format="PNG")
+
+
 def explanation_overlays(
     pictures: np.ndarray,
     maps: np.ndarray,

@@ -210,6 +210,8 @@ class EvaluateReportGan(Section):
 
 class EvaluateMriToCt(Section):
     bootstrap: Positive
+    textbook_pairs: Annotated[int, Field(ge=0)]
+    """Pairs of slices for the baseline `textbook`; `train_cyclegan.images_seen` is fair, 0 leaves it out."""
 
 
 class Explain(Section):

@@ -35,12 +35,14 @@ def mean_error(synthetic: np.ndarray, true: np.ndarray, mask: np.ndarray) -> flo
     return float((_inside(synthetic, mask) - _inside(true, mask)).mean())
 
 
-def peak_signal_to_noise(synthetic: np.ndarray, true: np.ndarray, mask: np.ndarray) -> float:
-    """PSNR in dB inside the mask, both clipped to `HU_RANGE`, whose width is the peak.
+def peak_signal_to_noise(
+    synthetic: np.ndarray, true: np.ndarray, mask: np.ndarray, hu_range: tuple[float, float] = HU_RANGE
+) -> float:
+    """PSNR in dB inside the mask, both clipped to `hu_range`, whose width is the peak.
 
     Two equal volumes give the finite ceiling of an error of 1e-3 HU (132 dB): JSON has no infinity.
     """
-    low, high = HU_RANGE
+    low, high = hu_range
     difference = _inside(synthetic, mask).clip(low, high) - _inside(true, mask).clip(low, high)
     mean_square = max(float(np.square(difference).mean()), 1e-6)
     return float(10 * np.log10((high - low) ** 2 / mean_square))
