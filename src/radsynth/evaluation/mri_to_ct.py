@@ -440,7 +440,7 @@ def _doubt_figures(
     rows: list[dict[str, Any]], cases: list[Case], repetitions: int, seed: int, split: str, paired: bool
 ) -> dict[str, Any]:
     table = _Table([{**row, "method": row["estimate"]} for row in rows], repetitions, seed, split)
-    what = f"{ESTIMATES['both']}; views: {ESTIMATES['views']}; every {DOUBT_EVERY}rd slice, inside the head masks of CT and MR"
+    what = f"{ESTIMATES['both']}; views: {ESTIMATES['views']}; every {DOUBT_EVERY}rd slice, in both head masks"
     figures = {"uncertainty_hu": table.entry(table.mean(table.column("mean_hu", "both")), f"mean of {what}")}
     if not paired:
         return figures
@@ -566,9 +566,9 @@ def _notes(
     beyond = figures["uncertainty_unknown_share"]["value"]
     if beyond:
         notes.append(
-            f"{100 * beyond:.1f} % of the voxels that errors are taken of lie outside the MR's own head mask, where the "
-            f"model says air; their mean |error| is {figures['uncertainty_unknown_mae_hu']['value']:.0f} HU, and no map "
-            "of doubt warns of them."
+            f"{100 * beyond:.1f} % of the voxels that errors are taken of lie outside the MR's own head mask, where "
+            f"no map of doubt says anything; their mean |error| is "
+            f"{figures['uncertainty_unknown_mae_hu']['value']:.0f} HU."
         )
     if "textbook" not in names:
         notes.append("No textbook CycleGAN was trained beside the model (`textbook_pairs` is 0).")
