@@ -13,6 +13,9 @@ from radsynth.training.slices import Heads
 def settings():
     return TrainCyclegan(
         images_seen=100,
+        simulated_images=2,
+        skip_connections=True,
+        weight_simulated=2.0,
         batch_size=2,
         width=4,
         blocks=1,

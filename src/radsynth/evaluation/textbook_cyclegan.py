@@ -13,7 +13,13 @@ from radsynth.training.cyclegan import MriToCt, channels_read, train_cyclegan
 from radsynth.training.device import Device
 from radsynth.training.slices import Heads
 
-WEIGHTS = {"weight_adversarial": 1.0, "weight_cycle": 10.0, "weight_identity": 5.0, "weight_anatomy": 0.0}
+WEIGHTS = {
+    "weight_adversarial": 1.0,
+    "weight_cycle": 10.0,
+    "weight_identity": 5.0,
+    "weight_anatomy": 0.0,
+    "weight_simulated": 0.0,
+}
 """Of the paper (sections 4 and 5.2)."""
 
 
@@ -23,7 +29,8 @@ def textbook_settings(own: TrainCyclegan, pairs: int) -> TrainCyclegan:
     Networks are as wide and deep, batches as large and learning rates as high as ours. It is measured as it is at the
     end, validated once.
     """
-    changed = {"head_channels": False, "discriminator_norm": True, "images_seen": pairs, "validate_images": pairs}
+    changed = {"head_channels": False, "skip_connections": False, "discriminator_norm": True, "simulated_images": 0}
+    changed |= {"images_seen": pairs, "validate_images": pairs}
     return own.model_copy(update=WEIGHTS | changed)
 
 
