@@ -313,3 +313,29 @@ def alarm_rates(curves: dict[str, tuple[np.ndarray, np.ndarray]], path: str | Pa
     axis.legend(fontsize=7, loc="lower right", title="the same picture after", title_fontsize=7)
     axis.grid(alpha=0.3)
     _save(figure, path, dpi=110)
+
+
+def gains_by_arm(panels: Sequence[tuple[str, float, dict[str, tuple[float, float, float]]]], path: str | Path) -> None:
+    """Draw how much better or worse than real pictures alone each training set is, with its interval.
+
+    Parameters
+    ----------
+    panels
+        Title, AUROC of real pictures alone, and of each training set the (difference, low, high).
+    """
+    colours = {"synthetic": "tab:red", "duplicates": "0.5", "augmented": "tab:blue"}
+    figure = _new_figure(5.4 * len(panels), 0.27 * max(len(gains) for _, _, gains in panels) + 1.5)
+    axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (title, real, gains) in zip(axes, panels, strict=True):
+        for place, (arm, (value, low, high)) in enumerate(gains.items()):
+            colour = next((c for kind, c in colours.items() if kind in arm), "black")
+            axis.plot([low, high], [place, place], color=colour, linewidth=1.6)
+            axis.plot(value, place, "o", color=colour, markersize=4.5)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_title(f"{title}; real alone: AUROC {real:.3f}", fontsize=9)
+        axis.set_xlabel("AUROC minus that of real pictures alone, 95 % interval over patients", fontsize=8)
+        axis.set_yticks(range(len(gains)), list(gains), fontsize=8)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].invert_yaxis()
+    _save(figure, path, dpi=110)

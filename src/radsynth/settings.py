@@ -214,6 +214,24 @@ class EvaluateMriToCt(Section):
     """Pairs of slices for the baseline `textbook`; `train_cyclegan.images_seen` is fair, 0 leaves it out."""
 
 
+class EvaluateUtility(Section):
+    """How much synthetic pictures help a finding classifier."""
+
+    training_pictures: Positive
+    """Real training pictures to use, at most; whole patients at random where there are more."""
+    ratios: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    """Synthetic pictures added to each real one."""
+    rare_findings: Positive
+    """How many of the findings with the fewest positives are augmented alone in the arms `rare_...`."""
+    few_share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the real training patients in the second comparison, where real data are few."""
+    seeds: Positive
+    """Trainings of every arm."""
+    steps: Positive
+    """Optimiser steps of every training."""
+    bootstrap: Positive
+
+
 class Explain(Section):
     images: Positive
     method: Literal["gradcam", "hirescam", "layercam"]
@@ -297,6 +315,7 @@ class Settings(Section):
     train_cyclegan: TrainCyclegan
     evaluate_report_gan: EvaluateReportGan
     evaluate_mri_to_ct: EvaluateMriToCt
+    evaluate_utility: EvaluateUtility
     explain: Explain
     gate: Gate
     audit_memorisation: AuditMemorisation
