@@ -121,6 +121,23 @@ def test_a_missing_or_failed_fact_blocks(file: str, content: Any, says: str, jud
     assert (decision.outcome, decision.reasons) == ("refused", (says,))
 
 
+def test_an_audit_that_lists_a_copied_x_ray_blocks_the_better_model(two: Path) -> None:
+    """The audit's own result for a generator that copies, as the stage writes it."""
+    listed = [{"origin": "held-out report CXR7, noise 23", "training_study": "CXR33", "similarity": 0.97}]
+    reason = "1 of 52 drawn pictures are nearer to a training picture than the limit"
+    verdict = {"report_to_xray_passed": False, "report_to_xray_reason": reason, "copies": 1.0, "listed": listed}
+    write_json(two / "metrics/audit_memorisation.json", verdict | {"mri_to_ct_passed": True})
+    decision = promote(two, XRAY)
+    assert (decision.outcome, decision.reasons) == ("refused", ("memorisation: failed, asked passed",))
+    assert aliases(two, XRAY)["champion"] == 1
+    assert promote(two, CT).outcome == "promoted", "the other model is not to blame"
+
+
+def test_a_blind_audit_blocks_too(two: Path) -> None:
+    write_json(two / "metrics/audit_memorisation.json", {"report_to_xray_passed": None, "mri_to_ct_passed": True})
+    assert promote(two, XRAY).reasons == ("memorisation: missing, asked passed",)
+
+
 def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: Path) -> None:
     path = judged / "metrics/audit_memorisation.json"
     path.rename(path.with_suffix(".later"))
