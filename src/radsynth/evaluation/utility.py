@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from radsynth.evaluation.features import FeatureSpace, extract
-from radsynth.evaluation.ranking import ranking_figures
+from radsynth.evaluation.ranking import patient_draws, ranking_figures
 from radsynth.evaluation.utility_report import Comparison, utility_report
 from radsynth.settings import EvaluateUtility
 from radsynth.training.chest_data import ChestSet, learnable
@@ -213,8 +213,12 @@ def train_heads(
 
     @torch.inference_mode()
     def classify(x: np.ndarray) -> np.ndarray:
-        logits = torch.baddbmm(biases, (torch.from_numpy(np.asarray(x))[None] - mean) / scale, together)
-        return logits.unflatten(2, (len(decays), findings)).transpose(1, 2).numpy()
+        found = np.empty((len(arms), len(decays), len(x), findings), np.float32)
+        for start in range(0, len(x), 1024):
+            block = torch.from_numpy(np.array(x[start : start + 1024]))[None]
+            logits = torch.baddbmm(biases, (block - mean) / scale, together)
+            found[:, :, start : start + 1024] = logits.unflatten(2, (len(decays), findings)).transpose(1, 2).numpy()
+        return found
 
     return classify
 
@@ -234,9 +238,13 @@ def _moments(features: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.n
 def chosen_by_validation(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """For every training of (trainings, decays, n, K) logits the decay with the highest macro AUROC: (trainings,)."""
     once = np.ones((1, len(labels)), np.float32)
-    score = np.array([[np.nanmean([ranking_figures(decay[:, k], labels[:, k], once)[0, 0] for k in range(
-        labels.shape[1])] or [0.0]) for decay in training] for training in logits])  # fmt: skip
-    return np.nan_to_num(score).argmax(1)
+
+    def score(of_decay: np.ndarray) -> float:
+        areas = np.array([ranking_figures(of_decay[:, k], labels[:, k], once)[0, 0] for k in range(labels.shape[1])])
+        known = areas[np.isfinite(areas)]
+        return float(known.mean()) if len(known) else 0.0
+
+    return np.array([[score(of_decay) for of_decay in training] for training in logits]).argmax(1)
 
 
 def compare_arms(
@@ -264,8 +272,6 @@ def compare_arms(
     own
         Settings of the stage.
     """
-    from radsynth.evaluation.ranking import patient_draws
-
     features, labels, people = test
     draws = patient_draws(people, own.bootstrap, seed)
     shows_rare = (bank.labels[:, rare] == 1).any(1)
