@@ -333,7 +333,17 @@ def gains_by_arm(panels: Sequence[tuple[str, float, dict[str, tuple[float, float
             axis.plot(value, place, "o", color=colour, markersize=4.5)
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_title(f"{title}; real alone: AUROC {real:.3f}", fontsize=9)
-        axis.set_xlabel("AUROC minus that of real pictures alone, 95 % interval over patients", fontsize=8)
+        axis.set_xlabel(
+            "AUROC minus that of real alone, 95 % interval over patients; beyond 0.05 logarithmic", fontsize=8
+        )
+        axis.set_xscale("symlog", linthresh=0.05, linscale=1.5)
+        least, most = min(low for _, low, _ in gains.values()), max(high for _, _, high in gains.values())
+        axis.set_xlim(1.2 * min(least, -0.025), 1.2 * max(most, 0.025))
+        axis.set_xticks(
+            [t for t in (-0.3, -0.1, -0.05, -0.02, 0, 0.02, 0.05, 0.1, 0.3) if 1.2 * least < t < 1.2 * most]
+        )
+        axis.set_xticks([], minor=True)
+        axis.xaxis.set_major_formatter("{x:+.2f}")
         axis.set_yticks(range(len(gains)), list(gains), fontsize=8)
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(axis="x", alpha=0.3)

@@ -238,7 +238,9 @@ def _notes(
     notes.append(
         f"Rare findings here: {', '.join(rare_names)}, those with the fewest training positives. The classifier is a "
         "linear layer on frozen features of a network trained on photographs: it shows what these features can tell, "
-        "and a network trained on X-rays from end to end may gain more or less. The generator has seen the pictures "
+        "and a network trained on X-rays from end to end may gain more or less. Where drawn pictures lie apart from "
+        "real ones in these features (coverage and density in evaluate_report_gan), a classifier trained on them alone "
+        "fails whatever they show. The generator has seen the pictures "
         "of all training patients, also where the classifier is given few of them: that comparison is of a site with "
         "few pictures of its own and a finished generator, not of a generator trained on few."
     )
