@@ -275,11 +275,11 @@ def _verdict(found: Comparison, rare: np.ndarray, own: EvaluateUtility) -> list[
     if not groups["helps"]:
         lines.insert(0, f"{start} no arm with synthetic pictures beats real pictures beyond doubt.")
     augmented = [name for name in found.names if name.startswith("augmented_")]
-    best = max(augmented, key=lambda arm: found.value(arm, "auroc").value, default=None)
-    if best:
-        gain = found.value(best, "auroc", minus="real")
+    if augmented:
+        most = augmented[-1]
+        gain = found.value(most, "auroc", minus="real")
         lines.append(
-            f"{start} small shifts, scale and brightness of the real pictures ({best}) change the AUROC by "
+            f"{start} small shifts, scale and brightness of the real pictures ({most}) change the AUROC by "
             f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."
         )
     return lines
