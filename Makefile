@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro schedule test lint bench ui lock clean
+.PHONY: help setup repro report schedule test lint bench ui lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -27,6 +27,11 @@ $(VENV)/.ready: requirements.lock requirements-uv.lock pyproject.toml
 
 repro: setup ## run the whole pipeline: data, training, evaluation, pictures, runs in MLflow
 	$(BIN)/dvc repro
+
+report: ## open the page of figures and pictures that the pipeline made: reports/index.html
+	@test -f reports/index.html || { echo "error: there is no reports/index.html yet; run: make repro" >&2; exit 2; }
+	@echo "$(CURDIR)/reports/index.html"
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname)" = Darwin ]; then $(PYTHON) -m webbrowser "file://$(CURDIR)/reports/index.html"; fi
 
 schedule: setup ## retrain every night, watch what comes in: Prefect on 127.0.0.1, until interrupted
 	$(BIN)/python -m pipelines.serve

@@ -25,7 +25,7 @@ def closure(entry: Path, root: Path = ROOT) -> list[str]:
 
     Imports inside functions count, those under `if TYPE_CHECKING` do not. A module's packages run before it, so their
     `__init__.py` counts where it holds more than a docstring. A file that a string names, as code to be stored with a
-    model, counts as well.
+    model or as a part of a page, counts as well.
 
     Parameters
     ----------
@@ -46,8 +46,9 @@ def closure(entry: Path, root: Path = ROOT) -> list[str]:
         for file in _imported(waiting.pop(), source):
             if file not in found:
                 found.add(file)
-                waiting.append(file)
-    return sorted(file.relative_to(root).as_posix() for file in found if not _read(file.read_text(encoding="utf-8"))[2])
+                if file.suffix == ".py":
+                    waiting.append(file)
+    return sorted(file.relative_to(root).as_posix() for file in found if file.suffix != ".py" or not _empty(file))
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -79,12 +80,16 @@ def _imported(file: Path, source: Path) -> Iterator[Path]:
 
 @functools.cache
 def _read(text: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...], bool]:
-    """The imports of a module, the names of Python files in its strings, and whether it holds but a docstring."""
+    """The imports of a module, the names of files of code in its strings, and whether it holds but a docstring."""
     tree = ast.parse(text)
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    named = tuple(sorted({value for value in strings if re.fullmatch(r"\w+\.py", value)}))
+    named = tuple(sorted({value for value in strings if re.fullmatch(r"\w+\.(py|html|css|js)", value)}))
     empty = all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree.body)
     return tuple(imports(tree)), named, empty
+
+
+def _empty(file: Path) -> bool:
+    return _read(file.read_text(encoding="utf-8"))[2]
 
 
 def _files(parts: list[str], source: Path) -> Iterator[Path]:

@@ -108,6 +108,11 @@ def test_a_stage_lists_the_settings_that_it_reads(path):
     assert listed <= sections
 
 
+def test_the_page_depends_on_every_setting_that_it_shows():
+    listed = set(pipeline()["report_page"]["params"])
+    assert listed == set(Settings.model_fields) - {"gate", "monitor"}
+
+
 def test_no_dep_is_listed_twice():
     for name, stage in pipeline().items():
         deps = [str(dep) for dep in stage.get("deps", [])]
@@ -205,3 +210,9 @@ def test_a_new_helper_makes_the_list_wrong(checkout):
     with open(checkout / "src/radsynth/tables.py", "a") as file:
         file.write("def later():\n    from radsynth import helper\n")
     assert import_closure.wrong_deps(checkout) == {"make": ["+ src/radsynth/helper.py"]}
+
+
+def test_a_part_of_a_page_that_a_string_names_is_listed_and_not_read_as_code(checkout):
+    (checkout / "src/radsynth/kind/page.html").write_text("<p>{{ not python }}</p>")
+    (checkout / "src/radsynth/kind/near.py").write_text("PARTS = ('page.html', 'gone.css')\n")
+    assert "src/radsynth/kind/page.html" in import_closure.closure(checkout / "stages/make.py", checkout)
