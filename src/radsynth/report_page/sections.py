@@ -106,6 +106,13 @@ CAPTIONS: tuple[tuple[str, str], ...] = (
      "uncertain part is left out. A line that falls to the left means that the uncertainty can be used."),
     (r"evaluate_mri_to_ct/(?P<name>\w+)", "{name}: MR, synthetic CT, true CT where there is one, and their "
      "difference, in three planes."),
+    (r"explain/methods", "The same lesions by several methods: what they agree on is not the method's own doing."),
+    (r"explain/randomisation", "Maps while the network's weights are made random, layer by layer: a map that stays as "
+     "it is does not show what the network learned."),
+    (r"explain/planted\w*", "Flaws planted on purpose, such as a stripe or a lesion on the wrong side, and where the "
+     "discriminator looks: it should look there."),
+    (r"explain/counterfactuals", "What changes in the drawn picture when its report is changed in one fact."),
+    (r"explain/word_regions", "Where the generator's attention puts the words of a report."),
     (r"explain/(?P<name>\w+)_(?P<kind>real|drawn|synthetic)", "{name} on {kind} pictures: red speaks for, blue "
      "against; an outline is the true lesion."),
     (r"audit_memorisation/similarity", "How similar every drawn picture is to its nearest training picture, beside "
@@ -120,15 +127,33 @@ CAPTIONS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 """Pattern of ``<folder>/<stem>`` -> caption; the first that fits counts."""
 
+LEADING: dict[str, tuple[str, ...]] = {
+    "evaluate_report_gan": (
+        "label_auroc_share", "label_auroc_drawn", "kid", "kid_judge", "retrieval.*", "precision", "recall", "density",
+        "coverage", "ms_ssim_within_report", "feature_diversity", "frechet", "counterfactual.*(share|follow).*",
+    ),
+    "evaluate_mri_to_ct": (
+        "mae_hu", "me_hu", "mae_hu_(air|soft|bone)", "ssim", "psnr", "synthrad2025_ms_ssim", "bone_dice",
+        "bone_hd95_mm", "slice_step_worst", "uncertainty_rank_correlation", "mae_hu_gain_on_.*",
+    ),
+    "explain": ("classifier_hit_rate.*", "classifier_.*", "planted.*", "discriminator_hit_rate.*", "marker.*"),
+    "audit_memorisation": (
+        "copies", "canaries_found", "control_flagged_share", "ct_canaries_found", "nearest_similarity_auroc",
+        "membership.*", "detector_auroc", "verbatim_own_nearest", "ct_nearest_correlation",
+    ),
+    "evaluate_utility": (".*synthetic.*_gain", ".*synthetic.*_over_duplicates", ".*_real_.*"),
+}  # fmt: skip
+"""Stage -> patterns of the figures that are shown first, in this order."""
+
 HEADLINE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Does the picture show what the report says?", "evaluate_report_gan", ("label_auroc_share", "label_auroc_drawn")),
     ("Do drawn X-rays look like real ones?", "evaluate_report_gan", ("kid", "kid_judge", "frechet")),
-    ("How far is the synthetic CT from the true one?", "evaluate_mri_to_ct", ("mae_hu", "mae", "kid_ct", "kid")),
-    ("Do the explanations point at the lesion?", "explain", ("classifier_hit_rate", "classifier_pointing_game")),
+    ("How far is the synthetic CT from the true one?", "evaluate_mri_to_ct", ("mae_hu", "proxy_kid", "kid")),
+    ("Do the explanations point at the lesion?", "explain", ("classifier_hit_rate", "classifier_.*")),
     ("Are drawn pictures copies of patients?", "audit_memorisation", ("copies", "nearest_similarity_auroc")),
-    ("Does synthetic data help a classifier?", "evaluate_utility", ()),
+    ("Does synthetic data help a classifier?", "evaluate_utility", ("full_synthetic.*auroc_gain", ".*synthetic.*gain")),
 )
-"""Question, stage, and the figures that answer it, the first that is there; without names, the stage's first."""
+"""Question, stage, and patterns of the figures that may answer it, the best first."""
 
 
 def headline(evidence: Evidence, top_grid: Path | None) -> Headline:
@@ -136,8 +161,8 @@ def headline(evidence: Evidence, top_grid: Path | None) -> Headline:
     figures = []
     for question, stage, names in HEADLINE:
         known = evidence.metrics.get(stage, {}).get("figures") or {}
-        name = next((n for n in names or known if known.get(n, {}).get("value") is not None), None)
-        if name:
+        name = next((n for n in _in_order(known, names) if known[n].get("value") is not None), None)
+        if name and any(re.fullmatch(pattern, name) for pattern in names):
             figures.append((question, _figure(name, known[name])))
     pictures = []
     if top_grid is not None:
@@ -262,8 +287,7 @@ def _curves(evidence: Evidence) -> Section:
             part.pictures.append(Picture(f"{named(stage.removeprefix('train_'))}, {kind}.", svg=drawn))
     if not part.pictures:
         part.missing.append("No history of a training yet.")
-    part.grids += _metric_grids(evidence.metrics.get("train_classifier", {}))
-    _add_figures(part, evidence.metrics.get("train_classifier", {}), "the judge's training")
+    _add_stage(part, evidence, "train_classifier")
     return part
 
 
@@ -298,7 +322,7 @@ def _counterfactuals(evidence: Evidence) -> Section:
         "fact is seen, and the judge's answer should follow.",
     )
     stage = "evaluate_report_gan"
-    _add_stage(part, evidence, stage, keep=lambda name: "counterfactual" in name, notes=False)
+    _add_stage(part, evidence, stage, keep=lambda name: "counterfactual" in name, whole=False)
     _add_pictures(
         part,
         stage,
@@ -318,9 +342,14 @@ def _mri_to_ct(evidence: Evidence) -> Section:
     stage = "evaluate_mri_to_ct"
     _add_stage(part, evidence, stage)
     pictures = evidence.pictures.get(stage, [])
-    order = {"best": 0, "median": 1, "worst": 2}
-    _add_pictures(part, stage, sorted(pictures, key=lambda p: (order.get(p.stem, 3), p.stem)), "Pictures of heads are")
+    chosen = {path.stem: path for path in pictures}
+    chosen = {name: chosen[name] for name in ("best", "median", "worst", "risk_coverage") if name in chosen}
+    _add_pictures(part, stage, list(chosen.values()), "Heads with error and uncertainty maps are")
     _add_slices(part, evidence.pictures.get(f"{stage}/slices", []))
+    heads = [path for path in pictures if path.stem not in chosen]
+    if heads:
+        words = "Every head: MR, synthetic CT, true CT where there is one, and their difference, in three planes."
+        part.pictures.append(Slider(words, "Head", _thinned([(path.stem, path) for path in heads]), 0))
     _add_time(part, evidence, "train_cyclegan", "The same slices while the CycleGAN was trained.")
     return part
 
@@ -380,28 +409,37 @@ def _not_shown(evidence: Evidence) -> Section:
 
 
 def _add_stage(
-    part: Section, evidence: Evidence, stage: str, keep: Callable[[str], bool] = lambda name: True, notes: bool = True
+    part: Section, evidence: Evidence, stage: str, keep: Callable[[str], bool] = lambda name: True, whole: bool = True
 ) -> None:
-    """Figures, tables and notes of a stage's metrics file, as far as `keep` takes their names."""
+    """Figures and tables of a stage's metrics file whose names `keep` takes; where `whole`, its other content too."""
     metrics = evidence.metrics.get(stage)
     if metrics is None:
         part.missing.append(f"No figures: the stage {stage} has not run.")
         return
     _add_figures(part, metrics, stage, keep)
-    part.grids += [grid for grid in _metric_grids(metrics, keep) if grid.rows]
-    if notes:
+    part.grids += _metric_grids(metrics, keep, whole)
+    if whole:
         part.notes += metrics.get("notes") or []
 
 
 def _add_figures(
     part: Section, metrics: dict[str, Any], stage: str, keep: Callable[[str], bool] = lambda name: True
 ) -> None:
-    figures = [_figure(n, entry) for n, entry in (metrics.get("figures") or {}).items() if keep(n)]
-    complete = [figure for figure in figures if figure.scale is not None]
-    figures = complete + [figure for figure in figures if figure.scale is None]
+    known = metrics.get("figures") or {}
+    figures = [_figure(name, known[name]) for name in _in_order(known, LEADING.get(stage, ())) if keep(name)]
     part.figures, part.more_figures = figures[:SHOWN_FIGURES], figures[SHOWN_FIGURES:]
-    if metrics and not figures:
+    if not figures:
         part.missing.append(f"Figures with bounds are missing: {stage} has none of this kind.")
+
+
+def _in_order(known: dict[str, dict[str, Any]], patterns: tuple[str, ...]) -> list[str]:
+    """Names by the first pattern that fits; then those with both bounds, then the others."""
+
+    def place(name: str) -> tuple[int, bool]:
+        fits = (k for k, pattern in enumerate(patterns) if re.fullmatch(pattern, name))
+        return next(fits, len(patterns)), scale(known[name]) is None
+
+    return sorted(known, key=place)
 
 
 def _figure(name: str, entry: dict[str, Any]) -> Figure:
@@ -420,7 +458,9 @@ def _figure(name: str, entry: dict[str, Any]) -> Figure:
     )
 
 
-def _metric_grids(metrics: dict[str, Any], keep: Callable[[str], bool] = lambda name: True) -> list[Grid]:
+def _metric_grids(
+    metrics: dict[str, Any], keep: Callable[[str], bool] = lambda name: True, whole: bool = True
+) -> list[Grid]:
     """The tables of a metrics file, and its other numbers folded."""
     tables = metrics.get("tables") or {}
     found = [_grid(named(name), rows, folded=len(rows) > 16) for name, rows in tables.items() if rows and keep(name)]
@@ -430,7 +470,7 @@ def _metric_grids(metrics: dict[str, Any], keep: Callable[[str], bool] = lambda 
         for name, value in metrics.items()
         if name not in figures and keep(name) and isinstance(value, int | float | str) and value != ""
     ]
-    if plain and keep("report_to_xray"):
+    if plain and whole:
         found.append(_grid("Other numbers and verdicts", plain, folded=True))
     return found
 

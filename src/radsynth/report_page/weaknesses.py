@@ -12,7 +12,7 @@ FEW = 10
 """Fewer patients than this: an interval over them says little."""
 HARDLY = 0.7
 """A finding that the judge reads off drawn pictures with less AUROC counts as hardly drawn."""
-BASELINES = ("atlas", "place", "mean_ct", "median_ct", "histogram_matching", "cyclegan", "textbook_cyclegan")
+BASELINES = ("atlas", "place", "mean_ct", "median_ct", "histogram_matching", "textbook")
 MANY = 6
 
 

@@ -59,7 +59,6 @@ def accept(metrics: str | Path = METRICS, path: str | Path = ACCEPTED) -> dict[s
             where=metrics,
             got=f"{results['critical_failed']} critical expectations failed",
         )
-    rows = next(table["rows"] for table in results["tables"] if table["name"] == "Findings")
-    rates = {row["finding"]: row["rate"] for row in rows}
+    rates = {row["finding"]: row["rate"] for row in results["tables"]["Findings"]}
     write_json(path, rates)
     return rates

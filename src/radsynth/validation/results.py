@@ -9,12 +9,13 @@ from typing import Any
 
 from radsynth.errors import RadsynthError
 from radsynth.files import atomic_path, write_json
+from radsynth.metrics import check_metrics
 from radsynth.validation.page import render
 from radsynth.validation.run import Outcome, Report
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """The report as `metrics/validate_<data>.json` holds it; the numbers are what `dvc metrics show` lists."""
+    """The report as `metrics/validate_<data>.json` holds it; it counts, so that it has no figures with intervals."""
     return {
         "success": not report.critical,
         "critical_failed": len(report.critical),
@@ -22,7 +23,9 @@ def as_json(report: Report) -> dict[str, Any]:
         "skipped": len(report.skipped),
         "judged": len(report.outcomes) - len(report.skipped),
         "expectations": [asdict(outcome) for outcome in report.outcomes],
-        "tables": [{"name": name, "rows": rows} for name, rows in report.tables.items()],
+        "figures": {},
+        "tables": report.tables,
+        "notes": [],
     }
 
 
@@ -40,7 +43,9 @@ def finish(report: Report, metrics: str | Path, page: str | Path) -> None:
     RadsynthError
         Where a critical expectation failed; names it and at most ten offending rows.
     """
-    write_json(metrics, as_json(report))
+    content = as_json(report)
+    check_metrics(content, metrics)
+    write_json(metrics, content)
     with atomic_path(page) as temporary:
         temporary.write_text(render(report), encoding="utf-8")
     for outcome in report.warnings:
