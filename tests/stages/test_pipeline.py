@@ -10,6 +10,7 @@ import yaml
 
 from radsynth.configure import configure
 from radsynth.files import read_json
+from radsynth.metrics import check_metrics
 from radsynth.schemas import CHEST, VOLUMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,17 @@ def test_the_embedded_sample_goes_all_the_way(folder: Path) -> None:
     assert audit["mri_to_ct_passed"] is None, "three training CTs"
     assert {"similarity.png", "planted.png", "nearest.png"} <= drawn(folder / "plots/audit_memorisation")
     assert len(read_json("mlruns/published.json")) == 4
+    not_kept = {"evaluate_mri_to_ct", "explain"}
+    judged = [path for path in (folder / "metrics").glob("*.json") if path.stem not in not_kept]
+    assert {"validate_chest", "train_classifier", "evaluate_report_gan", "audit_memorisation"} <= {
+        path.stem for path in judged
+    }
+    for path in judged:
+        check_metrics(read_json(path), path)
+    page = (folder / "reports/index.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 10
+    assert "data:image/webp;base64," in page
+    assert len(page) < 25_000_000
 
 
 @pytest.mark.slow

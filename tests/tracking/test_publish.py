@@ -120,7 +120,8 @@ def test_models_have_the_final_figures(expected: dict[str, Any]) -> None:
 def test_no_pickle_is_among_the_artifacts(published: Path) -> None:
     files = [p for p in (published / "mlruns/artifacts").rglob("*") if p.is_file()]
     suffixes = {p.suffix for p in files}
-    assert suffixes <= {".png", ".webp", ".json", ".csv", ".yaml", ".lock", ".txt", ".py", ".safetensors", ".typed", ""}
+    code = {".py", ".typed", ".html", ".css", ".js"}
+    assert suffixes <= {".png", ".webp", ".json", ".csv", ".yaml", ".lock", ".txt", ".safetensors", ""} | code
     assert {p.name for p in files if not p.suffix} <= {"MLmodel", "NOTICE", "LICENSE"}
     assert not any(p.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04", b"\x80\x05") for p in files)
 
@@ -190,6 +191,22 @@ def test_a_new_evaluation_goes_to_the_same_run(published: Path) -> None:
     assert run.info.run_id == before
     assert run.data.metrics["mae_hu"] == 99.5
     assert len(client.search_logged_models([experiment], f"source_run_id = '{before}'")) == 1
+
+
+def test_figures_come_with_their_intervals_and_name_the_data_and_the_model(published: Path) -> None:
+    figure = {"value": 99.5, "low": 90.0, "high": 110.0, "n": 4, "floor": 0.0, "worst_case": None}
+    content = {"mae_hu": 99.5, "figures": {"mae_hu": figure, "psnr": figure | {"low": None, "high": None}}}
+    write_json(published / "metrics/evaluate_mri_to_ct.json", content)
+    publish(published)
+    client, experiment = open_store(published)
+    run = runs(published)["train_cyclegan"]
+    found = {name: run.data.metrics.get(name) for name in ("mae_hu", "mae_hu.low", "mae_hu.high", "psnr.low")}
+    assert found == {"mae_hu": 99.5, "mae_hu.low": 90.0, "mae_hu.high": 110.0, "psnr.low": None}
+    (model,) = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
+    told = {m.key: (m.dataset_name, m.dataset_digest) for m in model.metrics}
+    given = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+    name, digest = told["mae_hu.high"]
+    assert given[name] == digest
 
 
 def test_another_result_of_the_same_training_replaces_its_run(published: Path) -> None:

@@ -101,7 +101,7 @@ CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"evaluate_report_gan/counterfactual_(?P<name>\w+)", "Counterfactual, {name}: the report as it is, the report "
      "with one fact changed, and what changed in the picture; same noise."),
     (r"evaluate_mri_to_ct/(?P<name>best|median|worst)", "The {name} test head by mean absolute error: MR, synthetic "
-     "CT, true CT, and the error."),
+     "CT, true CT, the error, and how unsure the model was."),
     (r"evaluate_mri_to_ct/risk_coverage", "Risk and coverage: the error of the part that is kept when the most "
      "uncertain part is left out. A line that falls to the left means that the uncertainty can be used."),
     (r"evaluate_mri_to_ct/(?P<name>\w+)", "{name}: MR, synthetic CT, true CT where there is one, and their "

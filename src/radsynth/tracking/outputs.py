@@ -139,6 +139,16 @@ def flat_numbers(value: Any) -> dict[str, float]:
     return found
 
 
+def interval_ends(content: Any) -> dict[str, float]:
+    """The ends of the 95 % intervals of a metrics file's figures, as ``name.low`` and ``name.high``."""
+    return {
+        f"{name}.{end}": float(figure[end])
+        for name, figure in (content.get("figures") or {}).items()
+        for end in ("low", "high")
+        if isinstance(figure, dict) and _is_number(figure.get(end))
+    }
+
+
 def flat_settings(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings as dotted names; lists are leaves."""
     found: dict[str, Any] = {}

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 
 from radsynth.files import write_json
 from radsynth.tracking.lineage import Lock, environment, git_state, read_lock
-from radsynth.tracking.outputs import Training, finished_trainings, flat_numbers, flat_settings, read_curves
+from radsynth.tracking.outputs import (
+    Training,
+    finished_trainings,
+    flat_numbers,
+    flat_settings,
+    interval_ends,
+    read_curves,
+)
 from radsynth.tracking.served import is_served, log_model
 from radsynth.tracking.store import ARTIFACTS, DATABASE, EXPERIMENT, open_store
 
@@ -115,7 +122,7 @@ def _publish_training(
     model_id, fresh = (
         log_model(client, experiment, run, training, settings) if is_served(training.stage) else (None, False)
     )
-    _log_results(client, run, training, last_seen, model_id, fresh)
+    _log_results(client, run, training, lock, last_seen, model_id, fresh)
     client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.start_time + _milliseconds(training))
     client.set_tag(run.info.run_id, "radsynth.content", content)
 
@@ -201,18 +208,28 @@ def _log_curves(client: MlflowClient, run: Run, training: Training) -> int:
 
 
 def _log_results(
-    client: MlflowClient, run: Run, training: Training, step: int, model_id: str | None, fresh_model: bool
+    client: MlflowClient,
+    run: Run,
+    training: Training,
+    lock: Lock,
+    step: int,
+    model_id: str | None,
+    fresh_model: bool,
 ) -> None:
     """The figures of the metrics files, on the run and on its model; those of a later evaluation follow the earlier.
 
     Names are those of the files; those that speak of several models are kept apart as ``explain/...``, ``audit/...``.
+    The ends of an interval are ``<name>.low`` and ``<name>.high``. All name the data that was judged: the manifest
+    whose held-out splits the figures are of.
     """
     from mlflow.entities import Metric
 
     values: dict[str, float] = {}
     for path in training.metrics():
         prefix = {"explain": "explain/", "audit_memorisation": "audit/"}.get(path.stem, "")
-        values |= {prefix + name: value for name, value in flat_numbers(json.loads(path.read_text("utf-8"))).items()}
+        content = json.loads(path.read_text("utf-8"))
+        values |= {prefix + name: value for name, value in (flat_numbers(content) | interval_ends(content)).items()}
+    judged = next((data for data in lock.data if data.name.endswith("_manifest")), next(iter(lock.data), None))
     known = client.get_run(run.info.run_id).data.metrics
     ended, now = run.info.start_time + _milliseconds(training), int(time.time() * 1000)
     points = [
@@ -222,6 +239,8 @@ def _log_results(
             ended if known.get(name, value) == value else now,
             step,
             model_id=model_id,
+            dataset_name=judged.name if judged else None,
+            dataset_digest=judged.digest if judged else None,
             run_id=run.info.run_id,
         )
         for name, value in values.items()
