@@ -195,17 +195,17 @@ def test_a_new_evaluation_goes_to_the_same_run(published: Path) -> None:
 
 def test_figures_come_with_their_intervals_and_name_the_data_and_the_model(published: Path) -> None:
     figure = {"value": 99.5, "low": 90.0, "high": 110.0, "n": 4, "floor": 0.0, "worst_case": None}
-    content = {"mae_hu": 99.5, "figures": {"mae_hu": figure, "psnr": figure | {"low": None, "high": None}}}
-    write_json(published / "metrics/evaluate_mri_to_ct.json", content)
+    content = {"kid": 99.5, "figures": {"kid": figure, "psnr": figure | {"low": None, "high": None}}}
+    write_json(published / "metrics/evaluate_report_gan.json", content)
     publish(published)
     client, experiment = open_store(published)
-    run = runs(published)["train_cyclegan"]
-    found = {name: run.data.metrics.get(name) for name in ("mae_hu", "mae_hu.low", "mae_hu.high", "psnr.low")}
-    assert found == {"mae_hu": 99.5, "mae_hu.low": 90.0, "mae_hu.high": 110.0, "psnr.low": None}
+    run = runs(published)["train_report_gan"]
+    found = {name: run.data.metrics.get(name) for name in ("kid", "kid.low", "kid.high", "psnr.low")}
+    assert found == {"kid": 99.5, "kid.low": 90.0, "kid.high": 110.0, "psnr.low": None}
     (model,) = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
     told = {m.key: (m.dataset_name, m.dataset_digest) for m in model.metrics}
     given = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
-    name, digest = told["mae_hu.high"]
+    name, digest = told["kid.high"]
     assert given[name] == digest
 
 
