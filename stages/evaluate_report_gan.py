@@ -1,4 +1,4 @@
-"""Judge the report GAN once on the test split, and draw reports, noises and findings."""
+"""Judge the report GAN once on the test split, and draw reports, noises, findings and counterfactual pairs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 
 from radsynth.errors import one_line_errors
 from radsynth.evaluation.report_gan import evaluate_report_gan
-from radsynth.figures import picture_grid
+from radsynth.explain.chest import known_lesions, lesion_masks
+from radsynth.figures import counterfactual_pairs, picture_grid
 from radsynth.files import write_json
 from radsynth.settings import load
 from radsynth.training.chest_data import load_chest
 from radsynth.training.device import pick_device
+from radsynth.training.drawing import Drawer
 from radsynth.training.findings import load_findings
-from radsynth.training.report_gan import load_report_gan
 from radsynth.vocabulary import FINDINGS
 
+RAW = Path("data/raw/chest")
 PLOTS = Path("plots/evaluate_report_gan")
 
 
@@ -26,21 +28,29 @@ def main() -> None:
     settings = load()
     own, seed = settings.evaluate_report_gan, settings.seed
     device = pick_device()
-    gan, description = load_report_gan("models/report_gan")
+    drawer = Drawer("models/report_gan", device)
     judge = load_findings("models/classifier")
-    sets = load_chest(
-        "data/chest/manifest.parquet", "data/chest/xrays", "data/chest/embeddings", tuple(description["views"])
-    )
-    test = sets.get("test", sets["train"])
-    figures, drawn = evaluate_report_gan(
-        gan.to(device.device),
+    sets = load_chest("data/chest/manifest.parquet", "data/chest/xrays", "data/chest/embeddings", drawer.views)
+    split = "test" if "test" in sets else "train"
+    test = sets[split]
+    lesions = known_lesions(test, RAW, FINDINGS)
+    lesions = lesions[lesions["mask_row"] >= 0]
+    shapes = lesion_masks(RAW, lesions["mask_row"].to_numpy(), test.size) if len(lesions) else []
+    masks = dict(zip(zip(lesions["index"], lesions["finding"], strict=True), shapes, strict=True))
+    figures, drawn, pairs = evaluate_report_gan(
+        drawer.gan,
         judge.to(device.device),
         sets["train"],
         test,
+        pooled=np.load("data/chest/embeddings/pooled.npy", mmap_mode="r"),
+        encoder=drawer.encoder,
+        masks=masks,
         samples=own.samples_per_report,
+        counterfactuals=own.counterfactuals,
         bootstrap=own.bootstrap,
         seed=seed,
         device=device,
+        split=split,
     )
     write_json("metrics/evaluate_report_gan.json", figures)
     reals = test.pictures(np.arange(len(test)))[:, 0].numpy()
@@ -50,6 +60,15 @@ def main() -> None:
         pictures = [[reals[i], *drawn.pictures[:, i]] for i in rows]
         picture_grid(pictures, PLOTS / name, row_titles=test.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
 
+    for kind, found in pairs.items():
+        chosen = np.unique(np.linspace(0, len(found.edits) - 1, min(6, len(found.edits))).astype(int))
+        counterfactual_pairs(
+            found.before[chosen],
+            found.after[chosen],
+            PLOTS / f"counterfactual_{kind}.png",
+            texts=[(found.edits[i].prompt, found.edits[i].edited) for i in chosen],
+            titles=[f"{found.edits[i].finding}: {kind}" for i in chosen],
+        )
     grid(np.unique(np.linspace(0, len(test) - 1, 6).astype(int)).tolist(), "six_reports.png")
     for k, finding in enumerate(FINDINGS):
         rows = np.flatnonzero(test.labels[:, k] == 1)[:4].tolist()

@@ -67,6 +67,42 @@ def picture_grid(
     _save(figure, path, dpi=140)
 
 
+def counterfactual_pairs(
+    before: np.ndarray, after: np.ndarray, path: str | Path, *, texts: Sequence[tuple[str, str]], titles: Sequence[str]
+) -> None:
+    """Draw pictures of a report and of its edit beside their signed difference, one colour bar for all rows.
+
+    Parameters
+    ----------
+    before, after
+        (n, S, S) in -1..1.
+    texts
+        The report and the edited report of each row.
+    titles
+        What was edited, of each row.
+    """
+    import textwrap
+
+    difference = after - before
+    limit = float(np.quantile(np.abs(difference), 0.998)) or 1.0
+    figure = _new_figure(10.4, 2.1 * len(before) + 0.5)
+    axes = figure.subplots(len(before), 5, squeeze=False, width_ratios=[1.25, 1, 1.25, 1, 1])
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for r, row in enumerate(axes):
+        for axis, text, title in zip(row[[0, 2]], texts[r], (titles[r], "edited"), strict=True):
+            words = textwrap.fill(textwrap.shorten(text, 400, placeholder=" ..."), 38)
+            words = f"{title}\n\n{words}" if axis is row[0] else words
+            axis.text(0, 0.5, words, fontsize=5.5, va="center", transform=axis.transAxes, parse_math=False)
+        for axis, picture in zip(row[[1, 3]], (before[r], after[r]), strict=True):
+            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        signed = row[4].imshow(difference[r], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    for column, name in ((1, "original prompt"), (3, "edited prompt, same noise"), (4, "edited - original")):
+        axes[0, column].set_title(name, fontsize=8)
+    figure.colorbar(signed, ax=axes[:, 4], shrink=0.6 if len(before) > 2 else 0.9, label="brightness, of 2")
+    _save(figure, path, dpi=140)
+
+
 def ct_comparison(
     mr: np.ndarray,
     synthetic: np.ndarray,

@@ -205,6 +205,8 @@ class TrainCyclegan(Section):
 
 class EvaluateReportGan(Section):
     samples_per_report: Positive
+    counterfactuals: Positive
+    """Pairs of a report and its edit that are drawn for each kind of edit, at most."""
     bootstrap: Positive
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,53 @@ def mean_auroc(scores: np.ndarray, labels: np.ndarray, columns: np.ndarray) -> f
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
+def patient_weights(subjects: np.ndarray, repetitions: int, seed: int) -> np.ndarray:
+    """How often each row counts, first in the data as they are, then in bootstrap draws of patients.
+
+    Parameters
+    ----------
+    subjects
+        (n,) patient of each row; all rows of a patient are drawn together.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1 + repetitions, n), the first row ones.
+    """
+    people, member = np.unique(subjects, return_inverse=True)
+    share = np.full(len(people), 1 / len(people))
+    times = np.random.default_rng(seed).multinomial(len(people), share, repetitions)
+    return np.concatenate([np.ones((1, len(people))), times])[:, member.reshape(-1)]
+
+
+def weighted_auroc(scores: list[np.ndarray], labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`auroc` of rows that count as often as `weights` says, the mean over several sets of scores.
+
+    Parameters
+    ----------
+    scores
+        (n,) each.
+    labels
+        (n,) 1, 0 or NaN.
+    weights
+        (B, n).
+
+    Returns
+    -------
+    numpy.ndarray
+        (B,), NaN where positives or negatives are missing.
+    """
+    positive, negative = labels == 1, labels == 0
+    above = np.zeros((positive.sum(), negative.sum()))
+    for one in scores:
+        p, n = one[positive][:, None], one[negative][None]
+        above += (p > n) + 0.5 * (p == n)
+    w, v = weights[:, positive], weights[:, negative]
+    pairs = w.sum(1) * v.sum(1)
+    wins = np.einsum("bi,bi->b", w @ above, v) / len(scores)
+    return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
+
+
 def auroc_share(
     drawn: list[np.ndarray],
     real: np.ndarray,
@@ -54,7 +102,7 @@ def auroc_share(
     subjects: np.ndarray,
     repetitions: int,
     seed: int,
-) -> dict[str, Interval]:
+) -> dict[str, Any]:
     """How much of what the judge reads off real pictures it also reads off drawn ones.
 
     ``share = (mean AUROC drawn - 0.5) / (mean AUROC real - 0.5)``; 1 means as readable as real, 0 chance.
@@ -75,28 +123,34 @@ def auroc_share(
     Returns
     -------
     dict
-        Intervals of ``share``, ``drawn`` and ``real`` (the mean AUROCs).
+        Intervals of ``share``, ``drawn`` and ``real`` (the mean AUROCs); ``by_finding`` holds for each of `columns` the
+        intervals of its AUROC ``(drawn, real)``.
     """
-
-    def figures(rows: np.ndarray) -> tuple[float, float, float]:
-        on_real = mean_auroc(real[rows], labels[rows], columns)
-        on_drawn = float(np.mean([mean_auroc(d[rows], labels[rows], columns) for d in drawn]))
-        return (on_drawn - 0.5) / (on_real - 0.5), on_drawn, on_real
-
-    people, member = np.unique(subjects, return_inverse=True)
-    of_person = [np.flatnonzero(member == p) for p in range(len(people))]
-    rng = np.random.default_rng(seed)
-    samples = []
-    for _ in range(repetitions):
-        chosen = rng.integers(0, len(people), len(people))
-        samples.append(figures(np.concatenate([of_person[p] for p in chosen])))
-    low, high = np.nanquantile(np.array(samples), [0.025, 0.975], axis=0)
-    value = figures(np.arange(len(labels)))
-    names = ("share", "drawn", "real")
+    weights = patient_weights(subjects, repetitions, seed)
+    people = len(np.unique(subjects))
+    of_drawn = [weighted_auroc([d[:, k] for d in drawn], labels[:, k], weights) for k in columns]
+    of_real = [weighted_auroc([real[:, k]], labels[:, k], weights) for k in columns]
+    on_drawn, on_real = (_mean_of_known(found, len(weights)) for found in (of_drawn, of_real))
     return {
-        name: Interval(v, float(lo), float(hi), len(people))
-        for name, v, lo, hi in zip(names, value, low, high, strict=True)
+        "share": _interval((on_drawn - 0.5) / (on_real - 0.5), people),
+        "drawn": _interval(on_drawn, people),
+        "real": _interval(on_real, people),
+        "by_finding": [(_interval(d, people), _interval(r, people)) for d, r in zip(of_drawn, of_real, strict=True)],
     }
+
+
+def _mean_of_known(rows: list[np.ndarray], width: int) -> np.ndarray:
+    """Column means over what is not NaN."""
+    values = np.array(rows).reshape(-1, width)
+    known = np.isfinite(values)
+    return np.where(known, values, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
+
+
+def _interval(values: np.ndarray, people: int) -> Interval:
+    """The first value, with the 95 % interval of the others."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+    return Interval(float(values[0]), float(low), float(high), people)
 
 
 def pairwise_spread(features: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ def distribution_figures(
     repetitions: int,
     seed: int,
     device: Device,
+    read: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure drawn pictures against the real pictures of the same reports.
 
@@ -61,6 +62,8 @@ def distribution_figures(
         (k, n, S, S): k pictures of each report.
     labels, subjects
         (n, K) findings and (n,) patients of the reports.
+    read
+        Suffix -> features of `real` and of `drawn` in that space, where they were read before.
 
     Returns
     -------
@@ -72,8 +75,12 @@ def distribution_figures(
     noisy = noise.uniform(-1, 1, real.shape).astype(np.float32)
     figures: dict[str, dict[str, Any]] = {}
     for suffix, space in spaces.items():
-        on_real, on_noise = (extract(space, from_array(p), len(p), device) for p in (real, noisy))
-        on_drawn = np.stack([extract(space, from_array(p), len(p), device) for p in drawn])
+        on_noise = extract(space, from_array(noisy), len(noisy), device)
+        if read and suffix in read:
+            on_real, on_drawn = read[suffix]
+        else:
+            on_real = extract(space, from_array(real), len(real), device)
+            on_drawn = np.stack([extract(space, from_array(p), len(p), device) for p in drawn])
         figures |= {
             f"{name}{suffix}": {**value, "feature_space": str(space), "definition": DEFINITIONS[name]}
             for name, value in _in_space(

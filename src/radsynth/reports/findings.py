@@ -212,6 +212,11 @@ def label_text(text: str) -> Labels:
     return Labels(values, sides, tuple(negated))
 
 
+def stated_findings(sentence: str) -> tuple[tuple[str, int], ...]:
+    """Every mention of a finding in one sentence, with its value: 1 present, 0 negated, -1 uncertain."""
+    return tuple((mention.finding, mention.value) for mention in _read_sentence(sentence.lower()))
+
+
 def names_side(text: str) -> bool:
     """Whether the text names the left or the right: a mirrored picture would contradict it."""
     return _LEFT_OR_RIGHT.search(text) is not None

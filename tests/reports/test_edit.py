@@ -1,0 +1,90 @@
+"""Edits of reports change one finding and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from radsynth.reports.edit import negated, resized, switched, unrelated
+from radsynth.reports.findings import label_text
+from radsynth.sources.report_writer import Finding, write_report
+from radsynth.vocabulary import FINDINGS
+
+REAL = (  # in the manner of the Open-i reports
+    "The heart size is within normal limits. There is a moderate right pleural effusion. The left lung is clear. No "
+    "pneumothorax. Moderate right-sided effusion."
+)
+
+
+def test_a_denied_finding_is_denied_once_and_its_sentences_are_gone():
+    assert negated(REAL, "effusion") == (
+        "The heart size is within normal limits. No pleural effusion. The left lung is clear. No pneumothorax."
+    )
+
+
+def test_a_switched_finding_takes_the_clear_lung_with_it():
+    assert switched(REAL, "effusion") == (
+        "The heart size is within normal limits. There is a moderate left pleural effusion. No pneumothorax. Moderate "
+        "left-sided effusion."
+    )
+
+
+def test_switching_twice_gives_the_report_back():
+    text = "Patchy consolidation in the right middle lobe. Small left effusion. Right lung consolidation."
+    there = switched(text, "consolidation")
+    assert there == "Patchy consolidation in the lingula. Small left effusion. Left lung consolidation."
+    assert switched(there, "consolidation") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "finding", "edited", "direction"),
+    [
+        ("Small left pneumothorax.", "pneumothorax", "Large left pneumothorax.", 1),
+        ("There is a large hiatal hernia.", "hernia", "There is a small hiatal hernia.", -1),
+        ("Moderate cardiomegaly.", "cardiomegaly", "Severe cardiomegaly.", 1),
+        ("The heart is markedly enlarged.", "cardiomegaly", "The heart is mildly enlarged.", -1),
+        ("A 1.2 cm nodule in the left lung.", "nodule", "A 2.4 cm nodule in the left lung.", 1),
+        ("Right mass measuring 60 mm.", "mass", "Right mass measuring 30 mm.", -1),
+    ],
+)
+def test_sizes_go_to_the_other_end(text, finding, edited, direction):
+    assert resized(text, finding) == (edited, direction)
+
+
+def test_a_sentence_that_states_two_findings_is_left_alone():
+    text = "Small left effusion and atelectasis. Heart size is normal."
+    assert [negated(text, "effusion"), switched(text, "effusion"), resized(text, "effusion")] == [None, None, None]
+
+
+def test_what_is_not_stated_or_has_no_side_or_no_size_cannot_be_edited():
+    assert negated(REAL, "pneumothorax") is None
+    assert switched("Bilateral pleural effusions.", "effusion") is None
+    assert switched("Cardiomegaly.", "cardiomegaly") is None
+    assert resized("Cardiomegaly.", "cardiomegaly") is None
+    assert resized("Large left effusion. Small left effusion.", "effusion") is None
+
+
+def test_edits_of_written_reports_change_their_finding_alone():
+    rng, made = np.random.default_rng(0), dict.fromkeys(("negated", "switched", "resized"), 0)
+    for _ in range(150):
+        labels = rng.choice(FINDINGS, size=2, replace=False)
+        facts = [Finding(str(f), str(rng.choice(["left", "right"])), "lower", 20.0, rng.random()) for f in labels]
+        report = write_report(facts, rng)
+        text = f"{report.findings} {report.impression}".strip()
+        before = label_text(text)
+        assert label_text(unrelated(text)) == before
+        assert unrelated(text) != text
+        for finding in labels:
+            others = [f for f in FINDINGS if f not in (finding, "opacity")]
+            if (edited := negated(text, finding)) is not None:
+                made["negated"] += 1
+                after = label_text(edited)
+                assert after.values[finding] == 0
+                assert [after.values[f] for f in others] == [before.values[f] for f in others]
+            if (edited := switched(text, finding)) is not None:
+                made["switched"] += 1
+                assert {before.sides[finding], label_text(edited).sides[finding]} == {"left", "right"}
+            if (sized := resized(text, finding)) is not None:
+                made["resized"] += 1
+                assert label_text(sized[0]) == before
+    assert min(made.values()) > 20, made
