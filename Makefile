@@ -47,7 +47,7 @@ lint: setup ## put the code into form
 	$(BIN)/ruff format .
 
 bench: setup ## measure speed as ratios against plain versions
-	for name in help reports xrays align cyclegan_step report_gan_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in help reports xrays align features cyclegan_step report_gan_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 ui: setup ## look at the runs in MLflow, on 127.0.0.1
 	$(BIN)/radsynth ui

@@ -254,7 +254,7 @@ class ReportToXrayGate(Section):
     least_patients: Positive
     """Test patients below which no figure counts."""
     label_auroc_share: Rule
-    kernel_distance: Rule
+    kid_judge: Rule
     """Gains are shares of the champion's distance."""
     layout_error: Rule
     spread_share: Rule

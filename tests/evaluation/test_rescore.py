@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from radsynth.evaluation.distribution import kid
 from radsynth.evaluation.rescore import KernelDistance, compare, patient_draws
-from radsynth.training.scores import kernel_distance
 
 
 def mean_of(values: list[float], name: str):
@@ -34,8 +34,8 @@ def test_gain_is_positive_for_the_better_model_in_the_direction_of_the_figure():
     for name, better, worse in (("ssim", [0.9], [0.8]), ("mae_hu", [80.0], [90.0])):
         found = compare(mean_of(better, name), mean_of(worse, name), ["a"], {}, 10, 0)[name]
         assert found.gain.value > 0
-    relative = compare(mean_of([150.0], "kernel_distance"), mean_of([200.0], "kernel_distance"), ["a"], {}, 10, 0)
-    assert relative["kernel_distance"].gain.value == pytest.approx(0.25)
+    relative = compare(mean_of([150.0], "kid_judge"), mean_of([200.0], "kid_judge"), ["a"], {}, 10, 0)
+    assert relative["kid_judge"].gain.value == pytest.approx(0.25)
 
 
 def test_a_figure_that_most_draws_lack_has_no_interval():
@@ -51,17 +51,21 @@ def test_all_rows_of_a_patient_are_drawn_together():
         assert times[0] + times[1] + times[3] == 3
 
 
-def test_kernel_distance_of_everybody_is_the_evaluations():
+def test_kid_of_everybody_is_the_evaluations_with_several_pictures_a_patient():
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(9, 4)), random.normal(0.5, size=(9, 4))
-    found = KernelDistance(x, y)
-    assert found(np.arange(9)) == pytest.approx(kernel_distance(x, y))
-    assert found(np.arange(4)) == pytest.approx(kernel_distance(x[:4], y[:4]))
+    drawn, real = random.normal(size=(3, 12, 4)), random.normal(0.5, size=(12, 4))
+    subjects = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8])
+    found = KernelDistance(drawn, real, subjects)
+    for rows in (np.arange(12), np.arange(4)):
+        every, owners = drawn[:, rows].reshape(-1, 4), np.tile(subjects[rows], 3)
+        asked = kid(every, real[rows], owners, subjects[rows], repetitions=0).value
+        assert found(rows) == pytest.approx(asked, rel=1e-4)
+    assert np.isnan(found(np.array([0, 0, 1])))
 
 
 def test_a_row_drawn_twice_is_not_compared_with_itself():
     random = np.random.default_rng(0)
     x, y = random.normal(size=(6, 4)), random.normal(size=(6, 4))
-    found, once = KernelDistance(x, y), np.arange(6)
+    found, once = KernelDistance(x[None], y, np.arange(6)), np.arange(6)
     assert found(np.concatenate([once, once])) == pytest.approx(found(once))
     assert np.isnan(found(np.zeros(6, int)))

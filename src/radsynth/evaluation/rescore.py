@@ -32,7 +32,7 @@ LAYOUT_CELLS = 8
 
 XRAY_FIGURES = {
     "label_auroc_share": "(mean AUROC drawn - 0.5) / (mean AUROC real - 0.5), the judge's reading against the labels",
-    "kernel_distance": "squared MMD with the cubic kernel between the judge's features of drawn and of real pictures",
+    "kid_judge": "squared MMD with the cubic kernel between the judge's features of drawn and of real pictures",
     "layout_error": f"mean |drawn - real| over {LAYOUT_CELLS} x {LAYOUT_CELLS} cells of a picture, -1..1",
     "spread_share": "spread between pictures of one report, as a share of that between patients with its findings",
 }
@@ -40,8 +40,8 @@ CT_FIGURES = DEFINITIONS | {
     "proxy_histogram_hu": "no pairs: Wasserstein distance of HU histograms inside the heads",
     "proxy_cycle_hu": "no pairs: mean |CT - CT of the MR of the CT| inside the head",
 }
-LOWER_IS_BETTER = {"kernel_distance", "layout_error", "mae_hu", "proxy_histogram_hu", "proxy_cycle_hu"}
-RELATIVE = {"kernel_distance"}
+LOWER_IS_BETTER = {"kid_judge", "layout_error", "mae_hu", "proxy_histogram_hu", "proxy_cycle_hu"}
+RELATIVE = {"kid_judge"}
 """Figures without a natural unit: what is gained is a share of the champion's value."""
 
 Figures = Callable[[np.ndarray], dict[str, float]]
@@ -146,8 +146,7 @@ def report_gan_figures(
     on_real = np.array([auroc(real_logits[:, k], labels[:, k]) for k in range(len(FINDINGS))])
     countable = learnable(train.labels) & learnable(labels, 3) & (np.nan_to_num(on_real) > 0.6)
     columns = np.flatnonzero(countable)
-    scale = real_features.std(0) + 1e-6
-    kernel = KernelDistance(drawn.features[0] / scale, real_features / scale)
+    kernel = KernelDistance(drawn.features, real_features, test.frame["subject_id"].to_numpy())
     layout = np.mean([np.abs(_cells(p) - _cells(real)).mean((1, 2)) for p in drawn.pictures], 0)
     spread = spread_share(drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2))[0]
 
@@ -161,7 +160,7 @@ def report_gan_figures(
         share = (on_drawn - 0.5) / (mean_auroc(real_logits[rows], known, columns) - 0.5) if len(columns) else np.nan
         return {
             "label_auroc_share": float(share),
-            "kernel_distance": kernel(rows),
+            "kid_judge": kernel(rows),
             "layout_error": float(layout[rows].mean()),
             "spread_share": float(spread) if np.array_equal(rows, np.arange(len(test))) else np.nan,
             **{FINDING + name: value for name, value in single.items()},
@@ -171,29 +170,41 @@ def report_gan_figures(
 
 
 class KernelDistance:
-    """`training.scores.kernel_distance` of chosen rows, its kernels computed once.
+    """`evaluation.distribution.kid` of chosen rows in one subset, its kernels computed once.
 
-    A row that was drawn twice is never compared with itself, as the unbiased estimate wants: a bootstrap would else be
-    biased upwards.
+    Pictures of one patient are never compared with each other, nor a row that was drawn twice with itself, as the
+    unbiased estimate wants: a bootstrap would else be biased upwards.
 
     Parameters
     ----------
-    x, y
-        Features (n, d) of drawn and of real pictures, row by row of the same reports.
+    drawn
+        Features (k, n, d) of k pictures drawn from each of n reports.
+    real
+        (n, d) of the reports' real pictures.
+    subjects
+        (n,) patients.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
-        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        self.xx, self.yy, self.xy = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    def __init__(self, drawn: np.ndarray, real: np.ndarray, subjects: np.ndarray) -> None:
+        every, real = np.asarray(drawn, np.float64), np.asarray(real, np.float64)
+        width = real.shape[1]
+
+        def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+            return (a @ b.T / width + 1) ** 3
+
+        self.apart = (subjects[:, None] != subjects[None]).astype(np.float64)
+        self.drawn = np.mean([between(a, b) for a in every for b in every], 0) * self.apart
+        self.real = between(real, real) * self.apart
+        self.cross = np.mean([between(a, real) for a in every], 0)
 
     def __call__(self, rows: np.ndarray) -> float:
-        """Distance over `rows`; NaN where they are all the same."""
-        times = np.bincount(rows, minlength=len(self.xx)).astype(np.float64)
-        pairs = times.sum() ** 2 - (times**2).sum()
+        """Distance over `rows`; NaN where they are all of one patient."""
+        times = np.bincount(rows, minlength=len(self.real)).astype(np.float64)
+        pairs = times @ self.apart @ times
         if not pairs:
             return float("nan")
-        within = sum((times @ k @ times - times**2 @ np.diag(k)) / pairs for k in (self.xx, self.yy))
-        return float(within - 2 * (times @ self.xy @ times) / times.sum() ** 2)
+        within = times @ (self.drawn + self.real) @ times / pairs
+        return float(within - 2 * (times @ self.cross @ times) / times.sum() ** 2)
 
 
 def mri_to_ct_figures(model: MriToCt, mr: Heads, ct: Heads) -> tuple[Figures, tuple[str, ...]]:
