@@ -85,7 +85,7 @@ def counterfactual_pairs(
 
     difference = after - before
     limit = float(np.quantile(np.abs(difference), 0.998)) or 1.0
-    figure = _new_figure(10.4, 2.1 * len(before) + 0.5)
+    figure = _new_figure(10.4, 1.75 * len(before) + 0.5)
     axes = figure.subplots(len(before), 5, squeeze=False, width_ratios=[1.25, 1, 1.25, 1, 1])
     for axis in axes.flat:
         axis.set_axis_off()

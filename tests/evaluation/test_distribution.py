@@ -172,3 +172,18 @@ def test_ms_ssim_of_equal_pictures_is_one_and_falls_with_noise(rng):
     assert values[0] == pytest.approx(1, abs=1e-5)
     assert values[0] > values[1] > values[2]
     assert ms_ssim(picture[:, :64, :64], picture[:, :64, :64]).shape == (3,)
+
+
+def test_ms_ssim_is_that_of_torchmetrics(rng):
+    import torch
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    for side, weights in ((256, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)), (64, (0.070991, 0.452567, 0.476442))):
+        coarse = rng.uniform(-1, 1, (2, 3, 8, 8)).astype(np.float32)
+        one, other = coarse.repeat(side // 8, 2).repeat(side // 8, 3)
+        other = (0.7 * one + 0.3 * other).astype(np.float32)
+        known = multiscale_structural_similarity_index_measure(
+            *(torch.from_numpy(p)[:, None] for p in (one, other)), data_range=2.0, betas=weights, normalize="relu",
+            reduction="none",
+        )  # fmt: skip
+        np.testing.assert_allclose(ms_ssim(one, other), known.numpy(), atol=1e-3)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from radsynth.evaluation.report_agreement import auroc, auroc_share, octave_power, spread_share
+from radsynth.evaluation.report_agreement import (
+    auroc,
+    auroc_share,
+    octave_power,
+    patient_weights,
+    spread_share,
+    weighted_auroc,
+)
 from radsynth.training.scores import kernel_distance
 
 
@@ -24,6 +31,16 @@ def test_auroc_agrees_with_scikit_learn_ties_included(rng: np.random.Generator) 
 def test_unknown_labels_are_left_out() -> None:
     labels, scores = np.array([0, 1, np.nan]), np.array([0.1, 0.2, -9.0])
     assert auroc(scores, labels) == 1.0
+
+
+def test_weights_count_rows_as_often_as_repeating_them(rng: np.random.Generator) -> None:
+    labels = np.append(rng.integers(0, 2, 30).astype(float), np.nan)
+    scores = np.round(rng.normal(0, 1, 31), 1)
+    weights = patient_weights(np.arange(31) // 2, 20, 0)
+    assert (weights[0] == 1).all()
+    assert (weights[:, 0:30:2] == weights[:, 1:31:2]).all(), "both rows of a patient are drawn together"
+    repeated = [auroc(*(np.repeat(x, w.astype(int)) for x in (scores, labels))) for w in weights]
+    np.testing.assert_allclose(weighted_auroc([scores, scores], labels, weights), repeated)
 
 
 def test_perfect_drawings_share_one_and_shuffled_ones_nothing(rng: np.random.Generator) -> None:
