@@ -178,7 +178,7 @@ def test_ms_ssim_is_that_of_torchmetrics(rng):
     import torch
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    for side, weights in ((256, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)), (64, (0.070991, 0.452567, 0.476442))):
+    for side, weights in ((256, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)), (64, (0.071055, 0.452974, 0.475971))):
         coarse = rng.uniform(-1, 1, (2, 3, 8, 8)).astype(np.float32)
         one, other = coarse.repeat(side // 8, 2).repeat(side // 8, 3)
         other = (0.7 * one + 0.3 * other).astype(np.float32)
