@@ -315,6 +315,48 @@ def explanation_overlays(
     _save(figure, path, dpi=110)
 
 
+def evidence_table(
+    rows: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray | None, np.ndarray | None]]],
+    path: str | Path,
+    *,
+    row_titles: Sequence[str],
+    note: str,
+) -> None:
+    """Draw a table of pictures with evidence maps over them, every map on its own scale.
+
+    Parameters
+    ----------
+    rows
+        Of each cell: title, picture (S, S) in -1..1, map (S, S) or None, and mask (S, S) bool to outline, or None.
+    row_titles
+        Text at the left of each row, wrapped.
+    note
+        Below the table: what the colours mean.
+    """
+    import textwrap
+
+    columns = max(len(row) for row in rows)
+    figure = _new_figure(1.75 * columns + 1.5, 1.95 * len(rows) + 0.35)
+    axes = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[0.85] + [1] * columns)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for r, row in enumerate(rows):
+        text = textwrap.fill(textwrap.shorten(row_titles[r], 150, placeholder=" ..."), 21)
+        axes[r, 0].text(0, 0.5, text, fontsize=7, va="center", transform=axes[r, 0].transAxes, parse_math=False)
+        for c, (title, picture, evidence, mask) in enumerate(row):
+            axis = axes[r, c + 1]
+            axis.set_title(textwrap.fill(title, 26), fontsize=7, parse_math=False)
+            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)
+            if evidence is not None:
+                limit = float(np.quantile(np.abs(evidence), 0.999)) or 1.0
+                strength = np.clip(np.abs(evidence) / limit, 0, 1)
+                axis.imshow(evidence, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75 * strength)
+            if mask is not None and mask.any():
+                axis.contour(mask, levels=[0.5], colors="lime", linewidths=0.8)
+    figure.supxlabel(note, fontsize=7)
+    _save(figure, path, dpi=110)
+
+
 def similarity_histogram(
     groups: dict[str, np.ndarray], limit: float, path: str | Path, *, unit: str = "similarity to the nearest training"
 ) -> None:

@@ -236,7 +236,14 @@ class EvaluateUtility(Section):
 
 class Explain(Section):
     images: Positive
+    """Pictures in each overlay, and pictures with a planted flaw or a sentence taken out."""
     method: Literal["gradcam", "hirescam", "layercam"]
+    """Where there are no validation lesions to choose by."""
+    methods: tuple[Literal["gradcam", "gradcam++", "hirescam", "layercam", "eigencam", "scorecam"], ...]
+    """Side by side; those of gradcam, gradcam++, hirescam and layercam are also tried on the validation lesions."""
+    lesions: Positive
+    """Lesions for what is costly: Score-CAM, deletion, insertion, ROAD, randomisation."""
+    bootstrap: Positive
 
 
 class Rule(Section):

@@ -1,15 +1,17 @@
-"""Where the judge sees a finding, and where the discriminator sees that a picture agrees with its report."""
+"""Where the judge sees a finding, and where the discriminator sees realism and agreement with the report."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radsynth.explain.cams import activation_map, enlarged
-from radsynth.explain.localisation import energy_inside, pointing_hits, random_maps
+from radsynth.explain.cams import BATCH, activation_map, activation_maps, enlarged
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.report_gan import ReportDiscriminator
 from radsynth.schemas import FINDING_TRUTH
@@ -33,29 +35,116 @@ class Agreement(nn.Module):
         return (own - other)[:, None]
 
 
-def finding_maps(judge: FindingsClassifier, pictures: Tensor, findings: list[str], method: str) -> np.ndarray:
-    """Evidence (n, S, S) for finding i on picture i of (n, 1, S, S), in the judge's logit."""
-    size = pictures.shape[-1]
-    maps = []
-    for picture, finding in zip(pictures, findings, strict=True):
-        k = FINDINGS.index(finding)
-        maps.append(activation_map(judge, judge.shown, picture[None], lambda row, k=k: row[k], method)[0])
-    return enlarged(np.stack(maps), size)
+class Realism(nn.Module):
+    """Pictures -> the realism term of the logit, which no report enters, (B, 1)."""
+
+    def __init__(self, discriminator: ReportDiscriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        features = self.discriminator.features(pictures)
+        return self.discriminator.realism(F.avg_pool2d(features, 2).flatten(1)).float()
+
+
+def judge_layers(judge: FindingsClassifier) -> dict[str, nn.Module]:
+    """The layers at which the judge can be explained, finest first; the last explains its local evidence alone."""
+    return {f"blocks.{i}": block for i, block in enumerate(judge.blocks)} | {"shown": judge.shown}
+
+
+def usual_layer(judge: FindingsClassifier) -> str:
+    """The block before the last: of all layers its maps hit the most validation lesions of the embedded sample."""
+    return f"blocks.{max(len(judge.blocks) - 2, 0)}"
+
+
+def finding_scores(findings: Sequence[str]) -> list[Callable[[Tensor], Tensor]]:
+    """For each finding the function that reads its logit from a row of the judge's."""
+    return [lambda row, k=FINDINGS.index(finding): row[k] for finding in findings]
+
+
+def finding_maps(
+    judge: FindingsClassifier, pictures: Tensor, findings: Sequence[str], method: str, layer: str | None = None
+) -> np.ndarray:
+    """Evidence (n, S, S) for finding i on picture i of (n, 1, S, S), in the judge's logit.
+
+    Parameters
+    ----------
+    layer
+        One of `judge_layers`; by default the `usual_layer`.
+    """
+    at = judge_layers(judge)[layer or usual_layer(judge)]
+    return enlarged(activation_map(judge, at, pictures, finding_scores(findings), method), pictures.shape[-1])
+
+
+def discriminator_layers(discriminator: ReportDiscriminator) -> dict[str, nn.Module]:
+    """The layers at which the discriminator can be explained: its two last trunk maps and its last activation."""
+    blocks = discriminator.trunk.blocks
+    names = {f"trunk.blocks.{i}": blocks[i] for i in range(max(len(blocks) - 2, 0), len(blocks))}
+    return names | {"last": discriminator.last}
 
 
 def agreement_maps(
-    discriminator: ReportDiscriminator, pictures: Tensor, condition: Tensor, other: Tensor, method: str
+    discriminator: ReportDiscriminator,
+    pictures: Tensor,
+    condition: Tensor,
+    other: Tensor,
+    method: str,
+    layer: str = "last",
 ) -> np.ndarray:
     """Evidence (n, S, S) that pictures agree with their conditions rather than with `other`, in logits."""
-    model = Agreement(discriminator, condition, other)
+    found = every_agreement_map(discriminator, pictures, condition, other, (layer,), (method,))
+    return found[layer, method]
+
+
+def every_agreement_map(
+    discriminator: ReportDiscriminator,
+    pictures: Tensor,
+    condition: Tensor,
+    other: Tensor,
+    layers: Sequence[str],
+    methods: Sequence[str],
+    *,
+    skip_dead: bool = False,
+) -> dict[tuple[str, str], np.ndarray]:
+    """`agreement_maps` at several layers by several methods, in one pass: (layer, method) -> (n, S, S)."""
+    known = discriminator_layers(discriminator)
+    parts: dict[tuple[str, str], list[np.ndarray]] = {}
+    for start in range(0, len(pictures), BATCH):
+        rows = slice(start, start + BATCH)
+        model = Agreement(discriminator, condition[rows], other[rows])
+        chosen = {name: known[name] for name in layers}
+        found = activation_maps(model, chosen, pictures[rows], lambda row: row[0], methods, skip_dead=skip_dead)
+        for key, maps in found.items():
+            parts.setdefault(key, []).append(enlarged(maps, pictures.shape[-1]))
+    joined = {key: np.concatenate(pieces) for key, pieces in parts.items()}
+    return {key: maps for key, maps in joined.items() if len(maps) == len(pictures)}
+
+
+def realism_maps(discriminator: ReportDiscriminator, pictures: Tensor, method: str) -> np.ndarray:
+    """Evidence (n, S, S) for (positive) and against (negative) pictures being real, in the whole picture's logit."""
+    model = Realism(discriminator)
     raw = activation_map(model, discriminator.last, pictures, lambda row: row[0], method)
     return enlarged(raw, pictures.shape[-1])
+
+
+@torch.inference_mode()
+def patch_maps(discriminator: ReportDiscriminator, pictures: Tensor) -> np.ndarray:
+    """The mean of the discriminator's two patch logits around every pixel (n, S, S): large where it looks real.
+
+    The patches tile the picture evenly, so that a place of the map lies over the middle of what it sees.
+    """
+    found = []
+    for start in range(0, len(pictures), BATCH):
+        maps = discriminator.trunk(pictures[start : start + BATCH])
+        logits = [conv(F.leaky_relu(x, 0.2))[:, 0] for conv, x in zip(discriminator.patch, maps, strict=False)]
+        found.append(np.mean([enlarged(one.float().numpy(), pictures.shape[-1]) for one in logits], axis=0))
+    return np.concatenate(found)
 
 
 def known_lesions(data: ChestSet, raw: str | Path, findings: tuple[str, ...]) -> pd.DataFrame:
     """The true lesions of a split's pictures: columns index (into `data`), finding, mask_row, side; in picture order.
 
-    Empty where the source knows no masks.
+    Empty where the source knows no masks. Of NIH ChestX-ray14 they are the radiologists' boxes.
     """
     truth = FINDING_TRUTH.read(Path(raw) / "truth.parquet")
     places = pd.Series(np.arange(len(data)), index=data.frame["image_id"])
@@ -70,27 +159,3 @@ def lesion_masks(raw: str | Path, rows: np.ndarray, size: int) -> np.ndarray:
     masks = np.unpackbits(packed, axis=-1).astype(bool)
     places = (np.arange(size) + 0.5) * masks.shape[-1] / size
     return masks[:, places.astype(int)][:, :, places.astype(int)]
-
-
-def pointing_figures(
-    maps: np.ndarray, masks: np.ndarray, findings: list[str], seed: int, tolerance: int
-) -> dict[str, object]:
-    """Hit rate and energy of maps beside random maps and the middle of the mean mask, over all and by finding."""
-    size = maps.shape[-1]
-    hits = pointing_hits(maps, masks, tolerance)
-    noise = random_maps(len(maps), size, 8, seed)
-    chance = pointing_hits(noise, masks, tolerance)
-    prior = pointing_hits(np.broadcast_to(masks.mean(0), maps.shape), masks, tolerance)
-    names = np.array(findings)
-    return {
-        "hit_rate": float(hits.mean()),
-        "hit_rate_random": float(chance.mean()),
-        "hit_rate_prior": float(prior.mean()),
-        "energy_inside": float(energy_inside(maps, masks).mean()),
-        "energy_inside_random": float(energy_inside(noise, masks).mean()),
-        "n": len(maps),
-        "tolerance_pixels": tolerance,
-        "by_finding": {
-            f: {"hit_rate": float(hits[names == f].mean()), "n": int((names == f).sum())} for f in sorted(set(findings))
-        },
-    }

@@ -49,3 +49,34 @@ def random_maps(count: int, size: int, coarse: int, seed: int) -> np.ndarray:
 
     noise = np.random.default_rng(seed).standard_normal((count, coarse, coarse))
     return np.stack([zoom(n, size / coarse, order=1) for n in noise]).astype(np.float32)
+
+
+def overlap_at_equal_area(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Intersection over union of each mask with as many of the map's highest pixels as the mask has; float (n,).
+
+    No threshold has to be chosen, and a map cannot win by being large. Equal values are taken in reading order.
+    """
+    found = []
+    for evidence, mask in zip(maps.reshape(len(maps), -1), masks.reshape(len(masks), -1), strict=True):
+        area = int(mask.sum())
+        top = np.argsort(-evidence, kind="stable")[:area]
+        inside = int(mask[top].sum())
+        found.append(inside / (2 * area - inside))
+    return np.array(found)
+
+
+def centre_map(size: int, spread: float = 0.25) -> np.ndarray:
+    """A Gaussian on the picture's middle: "it is somewhere in the chest"; `spread` is its sigma in picture widths."""
+    along = (np.arange(size) - (size - 1) / 2) / (spread * size)
+    return np.exp(-0.5 * (along[:, None] ** 2 + along**2)).astype(np.float32)
+
+
+def edge_maps(pictures: np.ndarray) -> np.ndarray:
+    """Strength of the edges of pictures (n, S, S): Sobel's gradient, smoothed over a sixty-fourth of the width.
+
+    What a saliency map may do without any network (Adebayo et al. 2018, "Sanity Checks for Saliency Maps").
+    """
+    from scipy.ndimage import gaussian_filter, sobel
+
+    strength = np.hypot(sobel(pictures, 1), sobel(pictures, 2))
+    return gaussian_filter(strength, (0, *[pictures.shape[-1] / 64] * 2)).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Does a drawn picture show what its report says, and at a place where that can be?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
+
+
+def judge_thresholds(logits: np.ndarray, labels: np.ndarray, learned: Sequence[str]) -> dict[str, float]:
+    """For each finding the logit at which the judge is right most often in both classes, on real pictures.
+
+    Youden's J: sensitivity + specificity - 1 is largest. Half-way between the neighbouring values; findings without
+    three positives and three negatives are left out.
+
+    Parameters
+    ----------
+    logits, labels
+        (n, len(FINDINGS)); labels 1, 0 or NaN.
+    """
+    found = {}
+    for k, finding in enumerate(FINDINGS):
+        positives, negatives = np.sort(logits[labels[:, k] == 1, k]), np.sort(logits[labels[:, k] == 0, k])
+        if finding not in learned or min(len(positives), len(negatives)) < 3:
+            continue
+        values = np.unique(np.concatenate([positives, negatives]))
+        cuts = np.concatenate([[values[0] - 1], (values[1:] + values[:-1]) / 2])
+        missed = np.searchsorted(positives, cuts) / len(positives)
+        false = 1 - np.searchsorted(negatives, cuts) / len(negatives)
+        found[finding] = float(cuts[np.argmin(missed + false)])
+    return found
+
+
+def allowed_zone(masks: np.ndarray, findings: np.ndarray, sides: np.ndarray, finding: str, side: str) -> np.ndarray:
+    """Where training lesions of a finding and side occur, dilated by a thirty-second of the width; bool (S, S).
+
+    With fewer than three such lesions: the side's half of the picture (the patient's left is on the right), the whole
+    where the finding has no side.
+    """
+    from scipy.ndimage import binary_dilation
+
+    size = masks.shape[-1]
+    chosen = findings == finding
+    if side and finding in SIDED_FINDINGS:
+        chosen &= (sides == side) | (sides == "both") if side != "both" else chosen
+    if chosen.sum() >= 3:
+        return binary_dilation(masks[chosen].any(0), iterations=max(size // 32, 1))
+    zone = np.ones((size, size), bool)
+    if finding in SIDED_FINDINGS and side in ("left", "right"):
+        zone[:, : size // 2] = side == "right"
+        zone[:, size // 2 :] = side == "left"
+    return zone
+
+
+def verdicts(
+    findings: Sequence[str],
+    logits: np.ndarray,
+    thresholds: dict[str, float],
+    maps: np.ndarray,
+    zones: np.ndarray,
+) -> pd.DataFrame:
+    """One row a drawn picture and finding that its report states.
+
+    Parameters
+    ----------
+    findings
+        Of each row.
+    logits
+        (n,) the judge's, of that finding.
+    maps, zones
+        (n, S, S): the judge's evidence for it, and where it may lie.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `finding`, `logit`, `judged`, `agrees` (the judge sees it; true where it was not judged), `in_zone` (the map's
+        highest place lies in the zone), `accepted` (both).
+    """
+    rows: list[dict[str, Any]] = []
+    for finding, logit, evidence, zone in zip(findings, logits, maps, zones, strict=True):
+        judged = finding in thresholds
+        sees = bool(logit >= thresholds[finding]) if judged else True
+        inside = bool(zone.flat[evidence.argmax()])
+        rows.append(
+            {
+                "finding": finding,
+                "logit": round(float(logit), 4),
+                "judged": judged,
+                "agrees": sees,
+                "in_zone": inside,
+                "accepted": sees and inside,
+            }
+        )
+    return pd.DataFrame(rows, columns=["finding", "logit", "judged", "agrees", "in_zone", "accepted"])
+
+
+def tally(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Counts of `verdicts` by finding: drawn, judge agrees, in the zone, accepted, rejected."""
+    rows = []
+    for finding, part in table.groupby("finding"):
+        rows.append(
+            {
+                "finding": finding,
+                "judged": bool(part["judged"].all()),
+                "drawn": len(part),
+                "judge_agrees": int(part["agrees"].sum()),
+                "in_zone": int(part["in_zone"].sum()),
+                "accepted": int(part["accepted"].sum()),
+                "rejected": int((~part["accepted"]).sum()),
+            }
+        )
+    return rows
