@@ -314,8 +314,8 @@ def draw_words(
     maps, gate = found
     drawn = generate(gan, *data.text(rows), seed=seed, device=cpu_device())
     notes.append(
-        f"The generator's cross-attention enters with a gate of {gate:.3f} (0 is not at all); most of what a report does "
-        "to a picture comes through the pooled text."
+        f"The generator's cross-attention enters with a gate of {gate:.3f} (0 is not at all); most of "
+        "what a report does to a picture comes through the pooled text."
     )
     table = []
     for n, (i, finding, side) in enumerate(chosen):

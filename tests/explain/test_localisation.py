@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from radsynth.explain.cams import DeadLayer, activation_map, enlarged
-from radsynth.explain.localisation import energy_inside, pointing_hits, random_maps
+from radsynth.explain.cams import DeadLayer, activation_map, enlarged, first_component, placed
+from radsynth.explain.localisation import (
+    centre_map,
+    edge_maps,
+    energy_inside,
+    overlap_at_equal_area,
+    pointing_hits,
+    random_maps,
+)
 
 
 class Bright(nn.Module):
@@ -40,7 +47,7 @@ def test_explaining_leaves_the_model_as_it_was() -> None:
 
 def test_gradcam_before_an_instance_norm_is_refused_with_the_reason() -> None:
     model = Bright(norm=True)
-    with pytest.raises(DeadLayer, match="dead at this layer"):
+    with pytest.raises(DeadLayer, match="gradcam is dead at this layer"):
         activation_map(model, model.eye, torch.randn(1, 1, 8, 8), lambda row: row[0], "gradcam")
     activation_map(model, model.eye, torch.randn(1, 1, 8, 8), lambda row: row[0], "hirescam")
 
@@ -75,3 +82,70 @@ def test_enlarged_maps_keep_their_place() -> None:
     fine = enlarged(coarse, 32)
     assert np.unravel_index(fine[0].argmax(), (32, 32))[0] < 8
     assert np.unravel_index(fine[0].argmax(), (32, 32))[1] >= 24
+
+
+class Mute(Bright):
+    """Nothing reaches its output."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return 0 * super().forward(pictures)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam", "layercam"])
+def test_a_layer_without_gradient_is_refused(method: str) -> None:
+    model = Mute()
+    with pytest.raises(DeadLayer, match="its gradient is zero"):
+        activation_map(model, model.eye, torch.randn(2, 1, 8, 8), lambda row: row[0], method)
+
+
+def test_a_layer_that_is_the_same_everywhere_is_refused() -> None:
+    model = Bright()
+    with pytest.raises(DeadLayer, match="same at all places"):
+        activation_map(model, model.eye, torch.ones(2, 1, 8, 8), lambda row: row[0], "eigencam")
+
+
+def test_the_first_component_is_that_of_pytorch_grad_cam_but_for_the_sign() -> None:
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+    activations = np.random.default_rng(0).standard_normal((3, 5, 6, 6))
+    ours, theirs = first_component(activations), get_2d_projection(activations)
+    assert np.allclose(np.abs(ours), np.abs(theirs), atol=1e-5)
+
+
+def test_maps_do_not_depend_on_the_batch_or_the_order_of_the_pictures() -> None:
+    model, pictures = Bright(), torch.randn(5, 1, 8, 8)
+    for method in ("hirescam", "gradcam++", "scorecam", "eigencam"):
+        whole = activation_map(model, model.eye, pictures, lambda row: row[0], method)
+        backwards = activation_map(model, model.eye, pictures.flip(0), lambda row: row[0], method)
+        alone = activation_map(model, model.eye, pictures[2:3], lambda row: row[0], method)
+        assert np.allclose(whole[::-1], backwards, atol=1e-5)
+        assert np.allclose(whole[2:3], alone, atol=1e-5)
+
+
+def test_patches_are_placed_at_their_centres() -> None:
+    coarse = np.array([[[0.0, 1.0], [2.0, 3.0]]], np.float32)
+    fine = placed(coarse, start=2, step=4, size=9)[0]
+    assert fine[2, 2] == 0
+    assert fine[2, 6] == 1
+    assert fine[6, 2] == 2
+    assert fine[4, 4] == pytest.approx(1.5)
+    assert fine[0, 0] == 0
+
+
+def test_overlap_at_equal_area_is_one_on_the_lesion_and_zero_off_it() -> None:
+    mask = np.zeros((1, 16, 16), bool)
+    mask[0, 2:5, 10:14] = True
+    on = mask.astype(float)
+    assert overlap_at_equal_area(on, mask)[0] == 1
+    assert overlap_at_equal_area(-on, mask)[0] == 0
+    half = on.copy()
+    half[0, 2:5, 12:14] = 0
+    half[0, 10:13, 2:4] = 1
+    assert overlap_at_equal_area(half, mask)[0] == pytest.approx(6 / 18)
+
+
+def test_the_centre_map_and_the_edge_map_peak_where_they_should() -> None:
+    assert np.unravel_index(centre_map(33).argmax(), (33, 33)) == (16, 16)
+    picture = np.zeros((1, 64, 64), np.float32)
+    picture[:, :, 40:] = 1
+    assert abs(np.unravel_index(edge_maps(picture)[0].argmax(), (64, 64))[1] - 39.5) <= 1

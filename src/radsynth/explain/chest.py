@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def usual_layer(judge: FindingsClassifier) -> str:
 
 def finding_scores(findings: Sequence[str]) -> list[Callable[[Tensor], Tensor]]:
     """For each finding the function that reads its logit from a row of the judge's."""
-    return [lambda row, k=FINDINGS.index(finding): row[k] for finding in findings]
+    return [itemgetter(FINDINGS.index(finding)) for finding in findings]
 
 
 def finding_maps(

@@ -109,7 +109,8 @@ def lesion_figures(
             **common,
             floor=1.0,
             worst_case=mean(others["random"][measure]),
-            definition=f"{what}: {definition.format(tolerance=tolerance)}; floor: the lesion itself; worst case: smooth random maps",
+            definition=f"{what}: {definition.format(tolerance=tolerance)}; floor: the lesion itself; "
+            "worst case: smooth random maps",
         )
     for other in ("centre", "prior", "prior_of_finding", "edges"):
         if other in others:

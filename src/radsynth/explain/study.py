@@ -170,17 +170,17 @@ def faithfulness_figures(
     return {
         "deletion_auc": entry(
             mean(found.deletion), **common, worst_case=mean(chance.deletion),
-            definition=f"mean share of the logit left while the map's highest places are blurred first, 8 steps; {scale}; "
+            definition=f"share of the logit left while the map's highest places are blurred first, 8 steps; {scale}; "
             "lower is better; worst case: random maps",
         ),
         "insertion_auc": entry(
             mean(found.insertion), **common, worst_case=mean(chance.insertion),
-            definition=f"mean share of the logit back while the map's highest places come back first, 8 steps; {scale}; "
+            definition=f"share of the logit back while the map's highest places come back first, 8 steps; {scale}; "
             "higher is better; worst case: random maps",
         ),
         "road": entry(
             mean(roads[0]), **common, worst_case=mean(roads[1]),
-            definition="(logit when the least relevant tenth of the picture is taken out - when the most relevant tenth is) / 2, "
+            definition="(logit when the least relevant tenth of the picture is taken out - when the most is) / 2, "
             "taken out pixels filled in from their neighbours; higher is better; worst case: random maps",
         ),
     }  # fmt: skip
@@ -212,13 +212,13 @@ def randomisation(
     figures = {
         "randomised_rank_correlation": entry(
             mean(found.rank_correlation[-1]), split=split, seeds=[seed], worst_case=1.0,
-            definition="Spearman correlation of the judge's maps with those after all its weights were shuffled; near 0 "
-            f"is right, above {SURVIVES_ABOVE} the map does not show the network; worst case: a map that does not change",
+            definition="Spearman correlation of the judge's maps with those after all its weights were shuffled; near "
+            f"0 is right, above {SURVIVES_ABOVE} it does not show the network; worst case: a map that does not change",
         ),
         "randomised_similarity": entry(
             mean(found.similarity[-1]), split=split, seeds=[seed], worst_case=1.0,
-            definition="SSIM of the judge's maps with those after all its weights were shuffled, each map divided by its "
-            "largest magnitude; worst case: a map that does not change",
+            definition="SSIM of the judge's maps with those after all its weights were shuffled, each map divided by "
+            "its largest magnitude; worst case: a map that does not change",
         ),
     }  # fmt: skip
     return figures, rows, found
@@ -331,8 +331,8 @@ def plant_wrong_side(
     )
     patients = lesions.patients[chosen]
     figures = planted_figures(
-        "planted_wrong_side", "a lesion moved to the other side, map of agreement with the report rather than with left "
-        "and right exchanged", against, before, pictures, masks, patients, split, seed, repetitions,
+        "planted_wrong_side", "a lesion moved to the other side, map of agreement with the report rather than with "
+        "left and right exchanged", against, before, pictures, masks, patients, split, seed, repetitions,
     )  # fmt: skip
     with torch.inference_mode():
         answers = []
@@ -343,7 +343,7 @@ def plant_wrong_side(
     figures["planted_wrong_side_noticed"] = entry(
         mean_over_patients((answers[1] < answers[0]).astype(float), patients, repetitions, seed),
         split=split, seeds=[seed], floor=1.0, worst_case=0.5,
-        definition="share of pictures whose agreement (logit with the report minus with left and right exchanged) falls "
+        definition="share of pictures whose agreement (logit with the report minus with the sides exchanged) falls "
         "when the lesion changes sides; worst case: chance",
     )  # fmt: skip
     return figures, Planted(clean, pictures, masks, {"wrong_side": against})
@@ -405,7 +405,7 @@ def counterfactuals(
             mean(pointing_hits(np.abs(maps), zones)), **common, floor=1.0,
             worst_case=mean(pointing_hits(np.abs(maps), zones[shifted])),
             definition="a finding's sentences are taken out of the report and the same noise drawn again: share of "
-            "pictures whose largest change lies where the finding may; worst case: the zones of other reports' findings",
+            "pictures whose largest change lies where the finding may; worst case: other reports' zones",
         ),
         "sentence_removed_logit_fall": entry(
             mean(falls), **common,
