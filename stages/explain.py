@@ -234,7 +234,7 @@ def plant_and_edit(
     """Planted flaws in real pictures, and sentences taken out of reports."""
     figures, striped = study.plant_stripes(gan, data, own.images, "hirescam", **told)
     table = [
-        [("as it is", striped.clean[i], None, None), ("with a stripe", striped.pictures[i], None, striped.masks[i])]
+        [("as it is", striped.clean[i], None, None), ("with a stripe", striped.pictures[i], None, None)]
         + [(f"against: {name}", striped.pictures[i], m[i], striped.masks[i]) for name, m in striped.maps.items()]
         for i in range(min(3, len(striped.clean)))
     ]
@@ -370,7 +370,7 @@ def explain_brain(own: Explain, seed: int) -> tuple[dict[str, Any], list[str]]:
         [
             [
                 ("true CT", np.flip(planted.clean[i], 0), None, None),
-                ("with a stripe", np.flip(planted.pictures[i], 0), None, np.flip(planted.masks[i], 0)),
+                ("with a stripe", np.flip(planted.pictures[i], 0), None, None),
                 *(
                     (
                         f"against: {name}",
