@@ -132,6 +132,9 @@ def test_the_zone_is_where_training_lesions_lie_or_the_side() -> None:
     assert not known[40, 45]
     assert allowed_zone(masks, findings, sides, "effusion", "right")[:, :32].all()
     assert not allowed_zone(masks, findings, sides, "effusion", "right")[:, 32:].any()
+    both, bilateral = np.concatenate([masks, masks[:, :, ::-1]]), np.array(["left"] * 3 + ["both"] * 3)
+    assert not allowed_zone(both, np.array(["effusion"] * 6), bilateral, "effusion", "left")[15, 18]
+    assert allowed_zone(both, np.array(["effusion"] * 6), bilateral, "effusion", "both")[15, 18]
     assert allowed_zone(masks[:0], findings[:0], sides[:0], "hernia", "").all()
 
 

@@ -46,7 +46,7 @@ def allowed_zone(masks: np.ndarray, findings: np.ndarray, sides: np.ndarray, fin
     size = masks.shape[-1]
     chosen = findings == finding
     if side and finding in SIDED_FINDINGS:
-        chosen &= (sides == side) | (sides == "both") if side != "both" else chosen
+        chosen &= np.isin(sides, ("left", "right", "both") if side == "both" else (side,))
     if chosen.sum() >= 3:
         return binary_dilation(masks[chosen].any(0), iterations=max(size // 32, 1))
     zone = np.ones((size, size), bool)
