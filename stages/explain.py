@@ -259,7 +259,7 @@ def plant_and_edit(
         note="green: the planted flaw; red: evidence against the picture; every map on its own scale",
     )  # fmt: skip
     for name, what in (
-        ("planted_stripe_patches", "The discriminator's patch logits"),
+        ("planted_stripe_patches", "The map of the discriminator's patch logits"),
         ("planted_stripe_realism", "The discriminator's map of realism"),
         ("planted_wrong_side", "The discriminator's map of agreement"),
     ):

@@ -447,7 +447,8 @@ def verdict_figures(
     findings = [f for _, f, _ in stated]
     columns = np.array([FINDINGS.index(f) for f in findings])
     rng = np.random.default_rng(seed)
-    other = np.array([rng.choice(np.flatnonzero(data.labels[:, k] != 1)) for k in columns])
+    lacking = [np.flatnonzero(data.labels[:, k] != 1) for k in columns]
+    other = np.array([rng.choice(rows_without if len(rows_without) else len(data)) for rows_without in lacking])
     zones = np.stack([zone_of(f, s) for _, f, s in stated])
     patients = data.frame["subject_id"].to_numpy()[rows]
     tables = {}
