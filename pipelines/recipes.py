@@ -22,7 +22,7 @@ class Recipe:
     prepare
         Stages up to which the data are prepared and validated, on the CPU.
     train
-        Stage up to which is trained and evaluated, on the GPU where there is one.
+        Stages up to which is trained, evaluated and audited for copies, on the GPU where there is one.
     training
         The stage that trains the model itself.
     picture
@@ -31,7 +31,7 @@ class Recipe:
 
     take_in: str
     prepare: tuple[str, ...]
-    train: str
+    train: tuple[str, ...]
     training: str
     picture: str
 
@@ -40,14 +40,14 @@ RECIPES: dict[ModelName, Recipe] = {
     "report-to-xray": Recipe(
         take_in="acquire_chest",
         prepare=("validate_chest", "tokenize_reports"),
-        train="evaluate_report_gan",
+        train=("evaluate_report_gan", "audit_report_gan"),
         training="train_report_gan",
         picture="plots/evaluate_report_gan/six_reports.png",
     ),
     "mri-to-ct": Recipe(
         take_in="acquire_brain",
         prepare=("validate_brain",),
-        train="evaluate_mri_to_ct",
+        train=("evaluate_mri_to_ct", "audit_mri_to_ct"),
         training="train_cyclegan",
         picture="plots/evaluate_mri_to_ct/*.png",
     ),

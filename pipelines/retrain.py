@@ -16,7 +16,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
@@ -25,7 +24,7 @@ from pipelines import pages
 from pipelines.commands import REFUSED, Checkout, StepFailed
 from pipelines.process import TimedOut
 from pipelines.recipes import MODELS, RECIPES, WHOLE, Mode, ModelName
-from pipelines.running import STATE, only_one, reconcile, recorded
+from pipelines.running import STATE, only_one, reconcile, recorded, slot
 
 GPU_LIMIT = "radsynth-gpu"
 """Global concurrency limit of trainings; its slots are GPU workers."""
@@ -114,7 +113,7 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
     """The steps of a retraining, in their order; `models` may name each model once."""
     recipes = [RECIPES[name] for name in models]
     whole = is_whole(checkout, models)
-    wanted = WHOLE if whole else tuple(recipe.train for recipe in recipes)
+    wanted = WHOLE if whole else tuple(stage for recipe in recipes for stage in recipe.train)
     stale = checkout.stale(*wanted)
     waiting = [name for name in models if name not in judged(checkout.root)]
     if not stale and not waiting:
@@ -127,11 +126,11 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
     reproduce(checkout, " ".join(stage for recipe in recipes for stage in recipe.prepare))
     progress.advance("data prepared and validated")
     ensure_limit(GPU_LIMIT)
-    checkout.log(f"waiting for a slot of {GPU_LIMIT}; one whose holder was killed is free after five minutes")
-    with concurrency(GPU_LIMIT, strict=True):
+    checkout.log(f"waiting for a slot of {GPU_LIMIT}; one whose holder died on another machine is free in two minutes")
+    with slot(checkout.root, str(flow_run.id), GPU_LIMIT):
         for name, recipe in zip(models, recipes, strict=True):
-            reproduce(checkout, recipe.train)
-            progress.advance(f"{name} trained and evaluated")
+            reproduce(checkout, " ".join(recipe.train))
+            progress.advance(f"{name} trained, evaluated and audited")
         if whole:
             reproduce(checkout, " ".join(WHOLE))
     progress.advance("explained" if whole else "not explained: the other model is out of date")
@@ -152,7 +151,7 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
 
 def is_whole(checkout: Checkout, models: tuple[ModelName, ...]) -> bool:
     """Whether explaining and publishing by DVC would train no model but `models`."""
-    others = [RECIPES[name].train for name in MODELS if name not in models]
+    others = [stage for name in MODELS if name not in models for stage in RECIPES[name].train]
     return not others or not checkout.stale(*others)
 
 

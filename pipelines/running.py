@@ -14,11 +14,16 @@ import psutil
 from filelock import FileLock, Timeout
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.concurrency.context import ConcurrencyContext
+from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 STATE = Path(".prefect/radsynth")
 """Folder in the checkout with the lock, the records of flow runs at work, and what was judged last."""
+LEASE_SECONDS = 120
+"""How long a slot stays taken that nobody renews. Prefect renews after three quarters of it: the rest is what a server
+too busy to answer may take before a training is stopped, lest two share a GPU."""
 
 
 @contextmanager
@@ -46,19 +51,35 @@ def recorded(root: Path, flow_run_id: UUID | str) -> Iterator[None]:
     """Keep a record of this process while it works on a flow run, so that its death can be noticed."""
     path = root / STATE / "runs" / f"{flow_run_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_identity(os.getpid())), encoding="utf-8")
-    os.replace(temporary, path)
+    _write(path, _identity(os.getpid()))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
+@contextmanager
+def slot(root: Path, flow_run_id: UUID | str, limit: str) -> Iterator[None]:
+    """Hold a slot of a global concurrency limit while the block runs, and note its lease in the record of the flow run.
+
+    A lease that is not renewed lapses after `LEASE_SECONDS`. Where the process dies, the next run in this checkout
+    finds the note and gives the slot back at once; Prefect's in-process server would never do so.
+    """
+    path = root / STATE / "runs" / f"{flow_run_id}.json"
+    with concurrency(limit, strict=True, lease_duration=LEASE_SECONDS):
+        record, held = json.loads(path.read_text(encoding="utf-8")), ConcurrencyContext.get()
+        _write(path, record | {"leases": [str(lease) for lease in held.cleanup_lease_ids] if held else []})
+        try:
+            yield
+        finally:
+            _write(path, record)
+
+
 def reconcile(root: Path, log: Callable[[str], object]) -> list[str]:
     """Mark the flow runs of dead processes as crashed, their tasks with them; returns the ids of the flow runs.
 
-    Records of other machines that share the checkout are left to them, and everything where the server cannot be asked.
+    The slots of concurrency limits that they held are free again. Records of other machines that share the checkout are
+    left to them, and everything where the server cannot be asked.
     """
     marked = []
     for path in sorted((root / STATE / "runs").glob("*.json")):
@@ -69,6 +90,8 @@ def reconcile(root: Path, log: Callable[[str], object]) -> list[str]:
         if record["host"] != socket.gethostname() or _is_alive(record):
             continue
         with get_client(sync_client=True) as client:
+            for lease in record.get("leases", []):
+                client.release_concurrency_slots_with_lease(UUID(lease))
             if _mark_crashed(client, UUID(path.stem), record["pid"]):
                 marked.append(path.stem)
                 log(f"flow run {path.stem}: its process {record['pid']} is gone; marked as Crashed")
@@ -89,6 +112,12 @@ def _mark_crashed(client: SyncPrefectClient, flow_run_id: UUID, pid: int) -> boo
             client.set_task_run_state(task_run.id, state, force=True)
     client.set_flow_run_state(flow_run_id, state, force=True)
     return True
+
+
+def _write(path: Path, record: dict[str, object]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(record), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _identity(pid: int) -> dict[str, object]:

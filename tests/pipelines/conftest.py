@@ -1,11 +1,10 @@
-"""A Prefect server for the tests, and checkouts whose ``dvc`` and ``radsynth`` do as they are told."""
+"""Checkouts whose ``dvc`` and ``radsynth`` do as they are told."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +85,3 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     return Fake(checkout)
-
-
-@pytest.fixture(scope="session")
-def prefect() -> Iterator[None]:
-    """A server of its own, with an empty database."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        with prefect_test_harness(server_startup_timeout=240):
-            yield

@@ -72,8 +72,8 @@ def test_what_is_stale_is_made_published_and_judged_in_order(prefect, whole):
         "dvc status --json --with-deps explain publish",
         "dvc repro acquire_chest acquire_brain",
         "dvc repro validate_chest tokenize_reports validate_brain",
-        "dvc repro evaluate_report_gan",
-        "dvc repro evaluate_mri_to_ct",
+        "dvc repro evaluate_report_gan audit_report_gan",
+        "dvc repro evaluate_mri_to_ct audit_mri_to_ct",
         "dvc repro explain publish",
         "radsynth publish",
         "radsynth promote report-to-xray",
@@ -112,11 +112,11 @@ def test_one_model_alone_trains_no_other(prefect, fake):
     fake.tell(stale=STALE)
     assert run(fake, models=("mri-to-ct",)).name == "Promoted"
     assert fake.asked == [
-        "dvc status --json --with-deps evaluate_report_gan",
-        "dvc status --json --with-deps evaluate_mri_to_ct",
+        "dvc status --json --with-deps evaluate_report_gan audit_report_gan",
+        "dvc status --json --with-deps evaluate_mri_to_ct audit_mri_to_ct",
         "dvc repro acquire_brain",
         "dvc repro validate_brain",
-        "dvc repro evaluate_mri_to_ct",
+        "dvc repro evaluate_mri_to_ct audit_mri_to_ct",
         "radsynth publish",
         "radsynth promote mri-to-ct",
     ]
@@ -141,7 +141,7 @@ def test_a_training_that_was_killed_is_tried_again(prefect, whole):
     )
     whole.tell(do=[{"when": "dvc repro evaluate_mri_to_ct", "complains": [killed], "code": 255, "times": 2}])
     assert run(whole).name == "Promoted"
-    assert whole.asked.count("dvc repro evaluate_mri_to_ct") == 3
+    assert whole.asked.count("dvc repro evaluate_mri_to_ct audit_mri_to_ct") == 3
 
 
 def test_a_program_that_explains_itself_is_not_run_again(prefect, whole):

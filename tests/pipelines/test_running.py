@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
 from uuid import uuid4
 
 import psutil
 import pytest
 
-from pipelines.retrain import retrain
+from pipelines.retrain import GPU_LIMIT, retrain
 from pipelines.running import STATE, only_one, reconcile, recorded
+from pipelines.serve import server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,13 +58,13 @@ def test_records_of_living_processes_and_of_other_machines_stay(tmp_path):
         assert len(list(other.parent.iterdir())) == 2
 
 
-def retraining_at_work(fake) -> subprocess.Popen[bytes]:
-    """A retraining in a process of its own, whose first step touches `begun` and then takes ten minutes."""
+def retraining_at_work(fake, step: str = "dvc repro acquire_chest") -> subprocess.Popen[bytes]:
+    """A retraining in a process of its own, one step of which touches `begun` and then takes ten minutes."""
     from prefect.settings import PREFECT_API_URL
 
     fake.tell(
         stale={"prepare_xrays": ["explain"]},
-        do=[{"when": "dvc repro acquire_chest", "touch": "begun", "sleeps": 600}],
+        do=[{"when": step, "touch": "begun", "sleeps": 600}],
     )
     environment = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -73,11 +76,11 @@ def retraining_at_work(fake) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_a_flow_killed_at_work_blocks_nobody_and_is_marked_as_crashed(prefect, fake):
+def test_a_flow_killed_in_its_training_blocks_nobody_and_is_marked_as_crashed(prefect, fake):
     from prefect.client.orchestration import get_client
 
     begun = fake.root / "begun"
-    flow = retraining_at_work(fake)
+    flow = retraining_at_work(fake, step="dvc repro evaluate_report_gan")
     try:
         wait_for(begun.exists, flow)
         programs = [child for child in psutil.Process(flow.pid).children(recursive=True) if child.is_running()]
@@ -91,11 +94,56 @@ def test_a_flow_killed_at_work_blocks_nobody_and_is_marked_as_crashed(prefect, f
     (record,) = (fake.root / STATE / "runs").glob("*.json")
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(record.stem).state.name == "Running"
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 1
         assert retrain(root=str(fake.root), return_state=True).name == "Promoted"
         killed = client.read_flow_run(record.stem)
         assert (killed.state.type.value, killed.state.name) == ("CRASHED", "Crashed")
         assert str(flow.pid) in killed.state.message
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
     assert list(record.parent.iterdir()) == []
+
+
+def take_a_slot(url: str, limit: str) -> dict:
+    """Take one slot of a limit, made where it is not there, without ever renewing; what the server answers."""
+
+    def post(path: str, body: dict) -> dict:
+        request = urllib.request.Request(
+            f"{url}/v2/concurrency_limits/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    post("", {"name": limit, "limit": 1})
+    return post("increment-with-lease", {"names": [limit], "slots": 1, "lease_duration": 60})
+
+
+@pytest.mark.slow
+def test_the_slot_of_a_killed_run_is_given_back_also_where_its_server_died_with_it(tmp_path, monkeypatch):
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    shutil.copy(ROOT / "prefect.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with server(free_port()) as url:
+        lease = take_a_slot(url, GPU_LIMIT)["lease_id"]
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    record = tmp_path / STATE / "runs" / f"{uuid4()}.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"host": socket.gethostname(), "pid": gone.pid, "started": 0.0, "leases": [lease]}))
+    with server(free_port()) as url, temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 1
+        reconcile(tmp_path, print)
+        assert client.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots == 0
+    assert not record.exists()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.mark.slow

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from radsynth.tracking.gate import shown
+import numpy as np
+import pytest
+
+from radsynth.tracking.card import card
+from radsynth.tracking.gate import Decision, shown
 from radsynth.tracking.registry import find, promote
+from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
+from radsynth.volumes.registration import Head
 
 
 def test_card_holds_use_data_figures_limits_and_lineage(two: Path) -> None:
@@ -33,3 +41,18 @@ def test_limits_follow_from_the_facts(two: Path) -> None:
     assert "The figures come from 6 patients" in limits
     assert "label_auroc_share could not be measured" in limits
     assert "The commit of the code was not recorded" in limits
+
+
+@pytest.mark.parametrize(("source", "whose"), [("phantom", "of no person"), ("folder", "The heads are people")])
+def test_card_says_whose_heads_travel_with_the_model(source: str, whose: str, two: Path, tmp_path: Path) -> None:
+    version, decided = find(two, "mri-to-ct", 1), Decision("mri-to-ct", 1, None, "disabled", "promoted", True)
+    source_folder = tmp_path / "logged"
+    shutil.copytree(version.source, source_folder)
+    version = replace(version, source=source_folder, tags=version.tags | {"radsynth.brain_source": source})
+    assert "common_grid" not in card(version, decided)
+    head = Head(np.zeros((4, 4, 4), np.float32), np.diag([2.5, 2.5, 2.5, 1.0]), *[np.ones((4, 4, 4), bool)] * 2, "CT")
+    write_common_grid(CommonGrid(head, (24, 28, 20), (8.0, 8.0, 8.0), False), version.folder / FILE)
+    text = card(version, decided).split("## What it carries of its training data")[1].split("## Figures")[0]
+    assert "common_grid.safetensors: the CT of one training head at 2.5 x 2.5 x 2.5 mm" in text
+    assert "an atlas of the training CT heads, at each of 20 x 28 x 24 voxels" in text
+    assert whose in text

@@ -105,9 +105,9 @@ def test_the_same_weights_of_another_training_are_unchanged(judged: Path, train_
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("audit_memorisation", None, "memorisation: missing, asked passed"),
-        ("audit_memorisation", {"report_to_xray_passed": True}, "memorisation: missing, asked passed"),
-        ("audit_memorisation", {"mri_to_ct_passed": False}, "memorisation: failed, asked passed"),
+        ("audit_mri_to_ct", None, "memorisation: missing, asked passed"),
+        ("audit_mri_to_ct", {"report_to_xray_passed": True}, "memorisation: missing, asked passed"),
+        ("audit_mri_to_ct", {"mri_to_ct_passed": False}, "memorisation: failed, asked passed"),
         ("validate_brain", None, "validation: missing, asked passed"),
         ("validate_brain", {"success": False}, "validation: failed, asked passed"),
     ],
@@ -139,7 +139,7 @@ def test_a_blind_audit_blocks_too(two: Path) -> None:
 
 
 def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: Path) -> None:
-    path = judged / "metrics/audit_memorisation.json"
+    path = judged / "metrics/audit_mri_to_ct.json"
     path.rename(path.with_suffix(".later"))
     register(judged, CT)
     path.with_suffix(".later").rename(path)
@@ -148,11 +148,11 @@ def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: 
 
 def test_memorisation_of_another_model_is_missing(judged: Path) -> None:
     lock = yaml.safe_load((judged / "dvc.lock").read_text())
-    lock["stages"]["audit_memorisation"] = {"deps": [{"path": "models/mri_to_ct", "md5": "1" * 32}]}
+    lock["stages"]["audit_mri_to_ct"] = {"deps": [{"path": "models/mri_to_ct", "md5": "1" * 32}]}
     lock["stages"]["train_cyclegan"] = {"outs": [{"path": "models/mri_to_ct", "md5": "2" * 32}]}
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "missing"
-    lock["stages"]["audit_memorisation"]["deps"][0]["md5"] = "2" * 32
+    lock["stages"]["audit_mri_to_ct"]["deps"][0]["md5"] = "2" * 32
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "passed"
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from radsynth.files import read_json
 from radsynth.tracking.facts import PASSED
 from radsynth.tracking.gate import number, shown
@@ -54,6 +56,7 @@ def card(version: Version, decision: Decision) -> str:
         "## Data",
         *_data(version),
         "",
+        *_carried(version, described),
         "## Figures",
         *_figures(figures, decision),
         "",
@@ -91,6 +94,34 @@ def _data(version: Version) -> list[str]:
     read = {f"read: {path}": digest for path, digest in json.loads(tags.get("radsynth.data", "{}")).items()}
     raw = {f"raw: {path}": digest for path, digest in json.loads(tags.get("radsynth.raw", "{}")).items()}
     return _rows(told | read | raw)
+
+
+def _carried(version: Version, described: dict[str, Any]) -> list[str]:
+    """What of the people it learned from lies in the model's own files; nothing for a model that holds none."""
+    from radsynth.volumes.common_grid import FILE, read_common_grid
+
+    found = []
+    if (version.folder / FILE).is_file():
+        head = read_common_grid(version.folder / FILE).head
+        millimetres = " x ".join(number(mm) for mm in np.linalg.norm(head.affine[:3, :3], axis=0))
+        found.append(
+            f"{FILE}: the {head.modality} of one training head at {millimetres} mm, to which a new MR is registered, "
+            "without a name but with the shape of the face."
+        )
+    for name, shape in described.get("atlases", {}).items():
+        found.append(
+            f"weights.safetensors: an atlas of the training {name.upper()} heads, at each of "
+            f"{' x '.join(map(str, shape))} voxels their mean, percentiles and depth below the skin; no single head."
+        )
+    if not found:
+        return []
+    phantom = version.tags.get(f"radsynth.{SOURCES[version.name]}") == "phantom"
+    whose = (
+        "The heads are phantoms, of no person."
+        if phantom
+        else "The heads are people: the model needs the same protection as the data it was trained on."
+    )
+    return ["## What it carries of its training data", *(f"- {text}" for text in found), whose, ""]
 
 
 def _figures(figures: list[Check], decision: Decision) -> list[str]:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 VALIDATION = {"train_report_gan": "validate_chest", "train_cyclegan": "validate_brain"}
 """Training stage -> the stage that validated its data."""
-MEMORISATION = {"train_report_gan": "report_to_xray_passed", "train_cyclegan": "mri_to_ct_passed"}
-"""Training stage -> its entry in ``metrics/audit_memorisation.json``."""
-AUDIT = "audit_memorisation"
+MEMORISATION = {
+    "train_report_gan": ("audit_report_gan", "report_to_xray_passed"),
+    "train_cyclegan": ("audit_mri_to_ct", "mri_to_ct_passed"),
+}
+"""Training stage -> the stage that audited it for copies, and the entry in that stage's metrics."""
 
 _FROM_RUN = (
     "radsynth.stage",
@@ -72,9 +74,10 @@ def verdict_facts(training: Training) -> dict[str, str]:
     read = _digest_in(stages, training.stage, "deps", f"metrics/{name}.json")
     if read and read != _digest_in(stages, name, "outs", f"metrics/{name}.json"):
         validation = None
-    memorisation = _read(metrics / f"{AUDIT}.json").get(MEMORISATION[training.stage])
+    audit, entry = MEMORISATION[training.stage]
+    memorisation = _read(metrics / f"{audit}.json").get(entry)
     model = f"models/{training.model.name}"
-    audited = _digest_in(stages, AUDIT, "deps", model)
+    audited = _digest_in(stages, audit, "deps", model)
     if audited and audited != _digest_in(stages, training.stage, "outs", model):
         memorisation = None
     return {"radsynth.validation": _word(validation), "radsynth.memorisation": _word(memorisation)}

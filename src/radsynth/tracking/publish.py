@@ -226,7 +226,7 @@ def _log_results(
 
     values: dict[str, float] = {}
     for path in training.metrics():
-        prefix = {"explain": "explain/", "audit_memorisation": "audit/"}.get(path.stem, "")
+        prefix = {"explain": "explain/"}.get(path.stem, "audit/" if path.stem.startswith("audit_") else "")
         content = json.loads(path.read_text("utf-8"))
         values |= {prefix + name: value for name, value in (flat_numbers(content) | interval_ends(content)).items()}
     judged = next((data for data in lock.data if data.name.endswith("_manifest")), next(iter(lock.data), None))

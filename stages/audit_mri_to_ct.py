@@ -1,0 +1,60 @@
+"""Stage audit_mri_to_ct: are synthetic CTs those of people in the training split?"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from radsynth.errors import one_line_errors
+from radsynth.evaluation.memorisation_ct import CtMatch, audit_mri_to_ct
+from radsynth.figures import picture_grid
+from radsynth.files import atomic_folder, write_json
+from radsynth.schemas import VOLUMES
+from radsynth.settings import load
+from radsynth.training.cyclegan import load_mri_to_ct, translate_volume
+from radsynth.training.slices import read_heads
+
+
+@one_line_errors
+def main() -> None:
+    """Run the stage."""
+    settings = load()
+    own = settings.audit_memorisation
+    manifest = VOLUMES.read("data/brain/manifest.parquet")
+    model, _ = load_mri_to_ct("models/mri_to_ct")
+    mr, ct = (
+        [read_heads("data/brain/aligned", manifest, modality, split) for split in ("validation", "test")]
+        for modality in ("MR", "CT")
+    )
+    train_ct = read_heads("data/brain/aligned", manifest, "CT", "train")
+    found, matches = audit_mri_to_ct(
+        partial(translate_volume, model), mr, ct, train_ct, own.ct_margin, repetitions=own.bootstrap, seed=settings.seed
+    )
+    with atomic_folder("plots/audit_mri_to_ct") as plots:
+        if matches:
+            draw(matches[:6], plots / "nearest_ct.png")
+    write_json("metrics/audit_mri_to_ct.json", found)
+
+
+def draw(matches: list[CtMatch], path: Path) -> None:
+    """Middle slices, 40/400 HU, the front up and the patient's right on the left."""
+
+    def cut(ct: np.ndarray) -> np.ndarray:
+        return np.clip((ct[len(ct) // 2, ::-1, ::-1] - 40) / 200, -1, 1)
+
+    picture_grid(
+        [[cut(match.ct), cut(match.neighbour_ct)] for match in matches],
+        path,
+        row_titles=[
+            f"synthetic CT of {match.name}; training CT {match.neighbour}; correlation {match.correlation:.3f}, "
+            f"{match.mae_hu:.0f} HU"
+            for match in matches
+        ],
+        column_titles=["synthetic CT", "training CT most like it"],
+    )
+
+
+if __name__ == "__main__":
+    main()
