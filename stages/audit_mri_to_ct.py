@@ -30,7 +30,14 @@ def main() -> None:
     )
     train_ct = read_heads("data/brain/aligned", manifest, "CT", "train")
     found, matches = audit_mri_to_ct(
-        partial(translate_volume, model), mr, ct, train_ct, own.ct_margin, repetitions=own.bootstrap, seed=settings.seed
+        partial(translate_volume, model),
+        mr,
+        ct,
+        train_ct,
+        own.ct_margin,
+        spacing_mm=settings.align_volumes.spacing_mm,
+        repetitions=own.bootstrap,
+        seed=settings.seed,
     )
     with atomic_folder("plots/audit_mri_to_ct") as plots:
         if matches:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from radsynth.evaluation.memorisation_ct import audit_mri_to_ct
+from radsynth.evaluation.memorisation_ct import PLANTED, audit_mri_to_ct
 from radsynth.training.slices import Heads
 
 SHAPE = (24, 48, 48)
@@ -25,7 +25,8 @@ def heads(modality: str, count: int, seed: int, name: str) -> Heads:
 
 def audit(synthesize, train: Heads):
     mr = heads("MR", 3, 2, "held")
-    return audit_mri_to_ct(synthesize, [mr], [heads("CT", 3, 2, "held")], train, 0.1, repetitions=20, seed=0)
+    held = [heads("CT", 3, 2, "held")]
+    return audit_mri_to_ct(synthesize, [mr], held, train, 0.1, spacing_mm=(2.0, 2.0, 4.0), repetitions=20, seed=0)
 
 
 @pytest.fixture
@@ -54,6 +55,17 @@ def test_a_model_that_answers_with_the_true_ct_of_another_person_passes(train):
     assert found["ct_nearest_correlation"] == pytest.approx(
         found["figures"]["ct_nearest_correlation"]["floor"]["value"]
     )
+
+
+def test_a_copy_is_moved_and_blurred_by_millimetres_whatever_the_grid():
+    spot, rng = np.zeros((3, 9, 9), np.float32), np.random.default_rng(0)
+    spot[1, 4, 4] = 1
+    for mm, x in ((2.0, 5), (1.0, 6)):
+        moved = PLANTED["shift"](spot, np.array([8.0, mm, mm]), rng)
+        assert moved[1, 4, x] == pytest.approx(1)
+        assert moved.sum() == pytest.approx(1)
+    assert PLANTED["blur"](spot, np.array([8.0, 8.0, 8.0]), rng)[1, 4, 4] > 0.9
+    assert PLANTED["blur"](spot, np.array([8.0, 2.0, 2.0]), rng)[1, 4, 4] < 0.2
 
 
 def test_with_one_training_ct_nothing_is_claimed():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, shift
 
 from radsynth.evaluation.entries import entry, over_patients
 from radsynth.training.slices import Heads
@@ -74,15 +74,18 @@ class CtGallery:
         return found
 
 
-PLANTED: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "exact": lambda ct, rng: ct,
-    "shift": lambda ct, rng: np.roll(ct, 1, axis=2),
-    "blur": lambda ct, rng: gaussian_filter(ct, 1.0),
-    "noise": lambda ct, rng: ct + rng.normal(0, 50, ct.shape).astype(np.float32),
-    "offset": lambda ct, rng: 0.9 * ct - 30,
+MOVED_MM = 2.0
+"""How far a copy may be moved and, as the width of a Gaussian, blurred, and must be known again."""
+PLANTED: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+    "exact": lambda ct, mm, rng: ct,
+    "shift": lambda ct, mm, rng: shift(ct, (0, 0, MOVED_MM / mm[2]), order=1, mode="nearest"),
+    "blur": lambda ct, mm, rng: gaussian_filter(ct, MOVED_MM / mm),
+    "noise": lambda ct, mm, rng: ct + rng.normal(0, 50, ct.shape).astype(np.float32),
+    "offset": lambda ct, mm, rng: 0.9 * ct - 30,
 }
-"""Copies of a training CT that the audit must find: moved by a voxel, blurred (sigma one voxel), with noise of 50 HU,
-with another scale."""
+"""Copies of a training CT that the audit must find, from CT (Z, Y, X) and voxel size, mm (z, y, x): moved along x,
+blurred, with noise of 50 HU, with another scale. In mm: a voxel of a coarse grid is farther than any registration errs.
+"""
 
 
 def audit_mri_to_ct(
@@ -92,6 +95,7 @@ def audit_mri_to_ct(
     train_ct: Heads,
     margin: float,
     *,
+    spacing_mm: tuple[float, float, float],
     repetitions: int,
     seed: int,
 ) -> tuple[dict[str, Any], list[CtMatch]]:
@@ -101,6 +105,8 @@ def audit_mri_to_ct(
     ----------
     synthesize
         (MR 0..1, depth_mm), each (Z, Y, X) -> synthetic CT in HU.
+    spacing_mm
+        Voxel size of the common grid, (x, y, z).
 
     Returns
     -------
@@ -151,7 +157,7 @@ def audit_mri_to_ct(
         hits = []
         for place in range(min(count, 4)):
             ct = train_ct.volume(place)[0].astype(np.float32)
-            scores = gallery.compare(gallery.thin(plant(ct, rng)), gallery.inside[place])
+            scores = gallery.compare(gallery.thin(plant(ct, np.array(spacing_mm[::-1]), rng)), gallery.inside[place])
             hits.append(bool(scores[place, 0] > limit and np.nanargmax(scores[:, 0]) == place))
         planted[name] = hits
     found = float(np.mean([hit for hits in planted.values() for hit in hits]))
