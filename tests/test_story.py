@@ -26,7 +26,7 @@ from radsynth.files import read_json
 from radsynth.tracking.registry import REGISTERED, versions
 
 ROOT = Path(__file__).resolve().parents[1]
-WORSE, BETTER = "train_cyclegan.images_seen=2", "train_cyclegan.images_seen=72"
+WORSE, BETTER = "train_cyclegan.images_seen=2", "train_cyclegan.images_seen=96"
 """Fewer and more steps than the smoke profile has. One of the two models is enough to see the gate at work."""
 MODEL = "mri-to-ct"
 
