@@ -10,7 +10,8 @@ import numpy as np
 from radsynth.errors import one_line_errors
 from radsynth.evaluation.memorisation_ct import CtMatch, audit_mri_to_ct
 from radsynth.figures import picture_grid
-from radsynth.files import atomic_folder, write_json
+from radsynth.files import atomic_folder
+from radsynth.metrics import write_metrics
 from radsynth.schemas import VOLUMES
 from radsynth.settings import load
 from radsynth.training.cyclegan import load_mri_to_ct, translate_volume
@@ -42,7 +43,7 @@ def main() -> None:
     with atomic_folder("plots/audit_mri_to_ct") as plots:
         if matches:
             draw(matches[:6], plots / "nearest_ct.png")
-    write_json("metrics/audit_mri_to_ct.json", found)
+    write_metrics("metrics/audit_mri_to_ct.json", found)
 
 
 def draw(matches: list[CtMatch], path: Path) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from radsynth.errors import one_line_errors
 from radsynth.evaluation.memorisation import AuditPictures, Copy, audit_report_gan
 from radsynth.figures import alarm_rates, picture_grid, similarity_histogram
-from radsynth.files import atomic_folder, write_json
+from radsynth.files import atomic_folder
+from radsynth.metrics import write_metrics
 from radsynth.settings import load
 from radsynth.training.chest_data import ChestSet, load_chest
 from radsynth.training.device import pick_device
@@ -30,7 +31,7 @@ def main() -> None:
     with atomic_folder("plots/audit_report_gan") as plots:
         if pictures is not None:
             draw(pictures, sets["train"], plots)
-    write_json("metrics/audit_report_gan.json", found)
+    write_metrics("metrics/audit_report_gan.json", found)
 
 
 def draw(found: AuditPictures, train: ChestSet, plots: Path) -> None:

@@ -12,7 +12,7 @@ from radsynth.evaluation.features import imagenet_space
 from radsynth.evaluation.mri_to_ct import Case, best_median_worst, evaluate_mri_to_ct
 from radsynth.evaluation.textbook_cyclegan import train_textbook
 from radsynth.figures import ct_comparison, ct_error_and_doubt, risk_coverage_plot, slice_strip
-from radsynth.files import write_json
+from radsynth.metrics import write_metrics
 from radsynth.training.cyclegan import load_mri_to_ct
 from radsynth.training.device import pick_device
 from radsynth.training.slices import read_heads
@@ -55,7 +55,7 @@ def main() -> None:
         textbook=textbook,
         textbook_pairs=own.textbook_pairs,
     )
-    write_json("metrics/evaluate_mri_to_ct.json", found.metrics)
+    write_metrics("metrics/evaluate_mri_to_ct.json", found.metrics)
     draw(found.cases, found.curves, split, spacing_mm)
 
 

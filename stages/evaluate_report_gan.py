@@ -10,7 +10,7 @@ from radsynth.errors import one_line_errors
 from radsynth.evaluation.report_gan import evaluate_report_gan
 from radsynth.explain.chest import known_lesions, lesion_masks
 from radsynth.figures import counterfactual_pairs, picture_grid
-from radsynth.files import write_json
+from radsynth.metrics import write_metrics
 from radsynth.settings import load
 from radsynth.training.chest_data import load_chest
 from radsynth.training.device import pick_device
@@ -52,7 +52,7 @@ def main() -> None:
         device=device,
         split=split,
     )
-    write_json("metrics/evaluate_report_gan.json", figures)
+    write_metrics("metrics/evaluate_report_gan.json", figures)
     reals = test.pictures(np.arange(len(test)))[:, 0].numpy()
     titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn.pictures)))]
 

@@ -7,7 +7,8 @@ from radsynth.evaluation.features import imagenet_space
 from radsynth.evaluation.utility import evaluate_utility
 from radsynth.evaluation.utility_report import Comparison
 from radsynth.figures import gains_by_arm
-from radsynth.files import atomic_folder, write_json
+from radsynth.files import atomic_folder
+from radsynth.metrics import write_metrics
 from radsynth.settings import load
 from radsynth.training.chest_data import load_chest
 from radsynth.training.device import pick_device
@@ -34,7 +35,7 @@ def main() -> None:
     with atomic_folder("plots/evaluate_utility") as plots:
         if comparisons:
             gains_by_arm([panel(comparison) for comparison in comparisons], plots / "utility.png")
-    write_json("metrics/evaluate_utility.json", figures)
+    write_metrics("metrics/evaluate_utility.json", figures)
 
 
 def panel(found: Comparison) -> tuple[str, float, dict[str, tuple[float, float, float]]]:

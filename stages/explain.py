@@ -11,7 +11,7 @@ from radsynth.errors import one_line_errors
 from radsynth.explain import brain, generator, scores, study
 from radsynth.explain.chest import agreement_maps, finding_maps, known_lesions, lesion_masks
 from radsynth.figures import evidence_table, explanation_overlays
-from radsynth.files import write_json
+from radsynth.metrics import write_figures
 from radsynth.reports.encode import load_encoder
 from radsynth.schemas import VOLUMES
 from radsynth.settings import Explain, load
@@ -39,7 +39,7 @@ def main() -> None:
     found, ct_notes = explain_brain(settings.explain, settings.seed)
     figures |= found
     flat = {name: figure["value"] for name, figure in figures.items()}
-    write_json("metrics/explain.json", flat | more | {"figures": figures, "tables": tables, "notes": notes + ct_notes})
+    write_figures("metrics/explain.json", figures, tables=tables, notes=notes + ct_notes, flat=flat | more)
 
 
 def lesions_of(data: ChestSet, findings: tuple[str, ...]) -> study.Lesions:

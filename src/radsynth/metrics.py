@@ -104,9 +104,20 @@ def write_figures(
     if taken:
         raise RadsynthError("a figure has the name of a part of the file", where=path, got=", ".join(taken))
     content = top | {"figures": dict(figures), "tables": dict(tables or {}), "notes": list(notes)}
+    write_metrics(path, content)
+    return content
+
+
+def write_metrics(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write the finished content of `metrics/<stage>.json`, or nothing where it does not obey `SCHEMA`.
+
+    Raises
+    ------
+    RadsynthError
+        Where something does not fit, with its place in the file.
+    """
     check_metrics(content, path)
     write_json(path, content)
-    return content
 
 
 def check_metrics(content: Any, where: str | Path) -> None:

@@ -18,7 +18,7 @@ from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
 from radsynth.training.report_gan import ReportGan
 from radsynth.vocabulary import FINDINGS
-from stages import audit_memorisation as stage
+from stages import audit_report_gan as stage
 
 SIZE = 128
 OWN = AuditMemorisation(
@@ -127,7 +127,7 @@ def test_each_copy_is_drawn_beside_the_training_picture_that_it_copies(sets, str
     monkeypatch.setattr(
         stage, "picture_grid", lambda rows, path, *, row_titles, **rest: grids.update({path.name: (rows, row_titles)})
     )
-    stage.draw_chest(shown, sets["train"], tmp_path)
+    stage.draw(shown, sets["train"], tmp_path)
     [(copy, neighbour)], [title] = grids["copies.png"]
     np.testing.assert_array_equal(copy, drawn[20])
     np.testing.assert_array_equal(neighbour, original[0])
@@ -142,6 +142,6 @@ def test_plots_of_copies_are_files(sets, strangers, monkeypatch, tmp_path: Path)
     drawn = strangers.copy()
     drawn[20] = sets["train"].pictures(np.array([5]))[0, 0].numpy()
     _, shown = audit(sets, monkeypatch, drawn)
-    stage.draw_chest(shown, sets["train"], tmp_path)
+    stage.draw(shown, sets["train"], tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"copies.png", "nearest.png", "planted.png", "similarity.png", "detector_roc.png"}

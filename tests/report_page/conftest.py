@@ -71,7 +71,7 @@ def evidence(tmp_path: Path) -> Evidence:
                 "notes": [ENEMY],
                 ENEMY: ENEMY,
             },
-            "audit_memorisation": {"report_to_xray_passed": False, "report_to_xray_reason": ENEMY, "figures": {}},
+            "audit_report_gan": {"report_to_xray_passed": False, "report_to_xray_reason": ENEMY, "figures": {}},
         },
         curves={"train_report_gan": [(1, {"g_l1": 1.0, ENEMY: 2.0}), (2, {"g_l1": 0.5, ENEMY: 1.0})]},
         pictures=pictures,

@@ -83,7 +83,14 @@ def test_a_figure_stands_with_its_interval_its_bounds_and_its_definition(evidenc
 def test_a_checkout_in_which_nothing_was_made_names_every_missing_part():
     page = render(EMPTY)
     missing = re.findall(r'<p class="missing">(.*?)</p>', page)
-    for stage in ("evaluate_report_gan", "evaluate_mri_to_ct", "explain", "audit_memorisation", "evaluate_utility"):
+    for stage in (
+        "evaluate_report_gan",
+        "evaluate_mri_to_ct",
+        "explain",
+        "audit_report_gan",
+        "audit_mri_to_ct",
+        "evaluate_utility",
+    ):
         assert any(f"the stage {stage} has not run" in line for line in missing), stage
     assert any("data manifests" in line for line in missing)
 

@@ -85,6 +85,6 @@ def test_phantoms_small_profiles_and_unlearned_findings_are_named():
 
 def test_an_audit_that_did_not_pass_is_named_with_its_reason():
     audit = {"report_to_xray_passed": False, "report_to_xray_reason": "two copies", "mri_to_ct_passed": True}
-    said = "\n".join(weaknesses(Evidence({}, "", {"audit_memorisation": audit}, {}, {}, {}, {}, [])))
+    said = "\n".join(weaknesses(Evidence({}, "", {"audit_report_gan": audit}, {}, {}, {}, {}, [])))
     assert "did not pass report_to_xray: two copies" in said
     assert "mri_to_ct" not in said

@@ -10,7 +10,6 @@ import yaml
 
 from radsynth.configure import configure
 from radsynth.files import read_json
-from radsynth.metrics import check_metrics
 from radsynth.schemas import CHEST, VOLUMES
 
 ROOT = Path(__file__).resolve().parents[2]

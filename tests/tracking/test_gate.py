@@ -126,7 +126,7 @@ def test_an_audit_that_lists_a_copied_x_ray_blocks_the_better_model(two: Path) -
     listed = [{"origin": "held-out report CXR7, noise 23", "training_study": "CXR33", "similarity": 0.97}]
     reason = "1 of 52 drawn pictures are nearer to a training picture than the limit"
     verdict = {"report_to_xray_passed": False, "report_to_xray_reason": reason, "copies": 1.0, "listed": listed}
-    write_json(two / "metrics/audit_memorisation.json", verdict | {"mri_to_ct_passed": True})
+    write_json(two / "metrics/audit_report_gan.json", verdict)
     decision = promote(two, XRAY)
     assert (decision.outcome, decision.reasons) == ("refused", ("memorisation: failed, asked passed",))
     assert aliases(two, XRAY)["champion"] == 1
@@ -134,7 +134,7 @@ def test_an_audit_that_lists_a_copied_x_ray_blocks_the_better_model(two: Path) -
 
 
 def test_a_blind_audit_blocks_too(two: Path) -> None:
-    write_json(two / "metrics/audit_memorisation.json", {"report_to_xray_passed": None, "mri_to_ct_passed": True})
+    write_json(two / "metrics/audit_report_gan.json", {"report_to_xray_passed": None})
     assert promote(two, XRAY).reasons == ("memorisation: missing, asked passed",)
 
 

@@ -96,7 +96,7 @@ def audit_report_gan(
     held = _Rows.of(held_out, np.random.default_rng((seed, 3)), MOST_HELD_OUT) if held_out else None
     if held is None or len(held) < LEAST_HELD_OUT:
         reason = f"{0 if held is None else len(held)} held-out pictures: no limit can be set below {LEAST_HELD_OUT}"
-        return {"report_to_xray_passed": None, "report_to_xray_reason": reason}, None
+        return {"report_to_xray_passed": None, "report_to_xray_reason": reason, "figures": {}}, None
     fitted, others = _halves(train.frame["subject_id"].to_numpy(), seed)
     detector = fit_copy_detector(train.pictures, len(train), own.components, fitted)
     prompts = np.sort(np.random.default_rng((seed, 4)).permutation(others)[: own.training_prompts])

@@ -115,13 +115,13 @@ CAPTIONS: tuple[tuple[str, str], ...] = (
     (r"explain/word_regions", "Where the generator's attention puts the words of a report."),
     (r"explain/(?P<name>\w+)_(?P<kind>real|drawn|synthetic)", "{name} on {kind} pictures: red speaks for, blue "
      "against; an outline is the true lesion."),
-    (r"audit_memorisation/similarity", "How similar every drawn picture is to its nearest training picture, beside "
+    (r"audit_report_gan/similarity", "How similar every drawn picture is to its nearest training picture, beside "
      "the same of held-out real pictures; beyond the limit it would count as a copy."),
-    (r"audit_memorisation/detector_roc", "The copy detector on known pairs: copies found against false alarms."),
-    (r"audit_memorisation/nearest_ct", "The synthetic CTs that are most like a training CT, side by side with it."),
-    (r"audit_memorisation/nearest", "The drawn pictures that are most like a training picture, side by side with it."),
-    (r"audit_memorisation/planted", "Training pictures planted among the drawn ones, as the audit listed them."),
-    (r"audit_memorisation/copies", "Drawn pictures that the audit lists as copies, with their neighbours."),
+    (r"audit_report_gan/detector_roc", "The copy detector on known pairs: copies found against false alarms."),
+    (r"audit_mri_to_ct/nearest_ct", "The synthetic CTs that are most like a training CT, side by side with it."),
+    (r"audit_report_gan/nearest", "The drawn pictures that are most like a training picture, side by side with it."),
+    (r"audit_report_gan/planted", "Training pictures planted among the drawn ones, as the audit listed them."),
+    (r"audit_report_gan/copies", "Drawn pictures that the audit lists as copies, with their neighbours."),
     (r"evaluate_utility/utility", "Test score of classifiers trained on real, synthetic and mixed pictures, beside "
      "the controls; bars are intervals."),
 )  # fmt: skip
@@ -137,10 +137,11 @@ LEADING: dict[str, tuple[str, ...]] = {
         "bone_hd95_mm", "slice_step_worst", "uncertainty_rank_correlation", "mae_hu_gain_on_.*",
     ),
     "explain": ("classifier_hit_rate.*", "classifier_.*", "planted.*", "discriminator_hit_rate.*", "marker.*"),
-    "audit_memorisation": (
-        "copies", "canaries_found", "control_flagged_share", "ct_canaries_found", "nearest_similarity_auroc",
-        "membership.*", "detector_auroc", "verbatim_own_nearest", "ct_nearest_correlation",
+    "audit_report_gan": (
+        "copies", "canaries_found", "control_flagged_share", "nearest_similarity_auroc", "membership.*",
+        "detector_auroc", "verbatim_own_nearest",
     ),
+    "audit_mri_to_ct": ("ct_canaries_found", "ct_nearest_correlation"),
     "evaluate_utility": (".*synthetic.*_gain", ".*synthetic.*_over_duplicates", ".*_real_.*"),
 }  # fmt: skip
 """Stage -> patterns of the figures that are shown first, in this order."""
@@ -150,7 +151,7 @@ HEADLINE: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Do drawn X-rays look like real ones?", "evaluate_report_gan", ("kid", "kid_judge", "frechet")),
     ("How far is the synthetic CT from the true one?", "evaluate_mri_to_ct", ("mae_hu", "proxy_kid", "kid")),
     ("Do the explanations point at the lesion?", "explain", ("classifier_hit_rate", "classifier_.*")),
-    ("Are drawn pictures copies of patients?", "audit_memorisation", ("copies", "nearest_similarity_auroc")),
+    ("Are drawn pictures copies of patients?", "audit_report_gan", ("copies", "nearest_similarity_auroc")),
     ("Does synthetic data help a classifier?", "evaluate_utility", ("full_synthetic.*auroc_gain", ".*synthetic.*gain")),
 )
 """Question, stage, and patterns of the figures that may answer it, the best first."""
@@ -373,13 +374,17 @@ def _privacy(evidence: Evidence) -> Section:
         "An audit that finds nothing says little, unless it finds what was hidden on purpose: look at the planted "
         "copies and the over-trained control first.",
     )
-    audit = evidence.metrics.get("audit_memorisation")
-    if audit is not None:
-        for name, title in (("report_to_xray", "Report to X-ray"), ("mri_to_ct", "MR to CT")):
-            if f"{name}_passed" in audit:
-                part.verdicts.append(_verdict(title, audit[f"{name}_passed"], audit.get(f"{name}_reason")))
-    _add_stage(part, evidence, "audit_memorisation")
-    _add_pictures(part, "audit_memorisation", evidence.pictures.get("audit_memorisation", []), "Pictures of pairs are")
+    audits = {
+        "audit_report_gan": ("report_to_xray", "Report to X-ray"),
+        "audit_mri_to_ct": ("mri_to_ct", "MR to CT"),
+    }
+    for stage, (name, title) in audits.items():
+        audit = evidence.metrics.get(stage, {})
+        if f"{name}_passed" in audit:
+            part.verdicts.append(_verdict(title, audit[f"{name}_passed"], audit.get(f"{name}_reason")))
+    for stage in audits:
+        _add_stage(part, evidence, stage)
+        _add_pictures(part, stage, evidence.pictures.get(stage, []), "Pictures of pairs are")
     return part
 
 

@@ -24,7 +24,8 @@ def weaknesses(evidence: Evidence) -> list[str]:
         found += _like_the_worst(stage, figures)
         found += _no_better_than_simple(metrics)
     found += _hardly_drawn(evidence.metrics.get("evaluate_report_gan", {}))
-    found += _verdicts(evidence.metrics.get("audit_memorisation", {}))
+    for stage in ("audit_report_gan", "audit_mri_to_ct"):
+        found += _verdicts(evidence.metrics.get(stage, {}))
     for stage, metrics in evidence.metrics.items():
         found += _unsure(stage, metrics.get("figures") or {})
     return found + list(_about_the_data(evidence))

@@ -19,7 +19,7 @@ from radsynth.files import read_json, sha256_of
 TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "train_classifier": ("classifier", ("explain",)),
     "train_perceptual": ("perceptual", ()),
-    "train_report_gan": ("report_gan", ("evaluate_report_gan", "explain", "audit_report_gan")),
+    "train_report_gan": ("report_gan", ("evaluate_report_gan", "evaluate_utility", "explain", "audit_report_gan")),
     "train_cyclegan": ("mri_to_ct", ("evaluate_mri_to_ct", "explain", "audit_mri_to_ct")),
 }
 """Training stage -> its folder under models/, and the later stages whose figures and pictures belong to its run."""
