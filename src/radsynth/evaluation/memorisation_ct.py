@@ -125,7 +125,7 @@ def audit_mri_to_ct(
             if count < LEAST_TRAINING
             else "no held-out MR to make a CT of"
         )
-        return {"mri_to_ct_passed": None, "mri_to_ct_reason": reason}, []
+        return {"mri_to_ct_passed": None, "mri_to_ct_reason": reason, "figures": {}}, []
     gallery = CtGallery(train_ct)
     step = gallery.step
     real: list[tuple[str, float, float]] = []
