@@ -23,6 +23,7 @@ import SimpleITK as sitk
 from PIL import Image
 
 from radsynth.files import read_json
+from radsynth.metrics import check_metrics
 from radsynth.tracking.registry import REGISTERED, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -145,7 +146,16 @@ def every_stage_left_its_figures_and_pictures(root: Path) -> None:
     assert {"classifier_real.png", "discriminator_drawn.png", "ct_discriminator_real.png"} <= drawn("explain")
     assert {"similarity.png", "planted.png", "nearest.png"} <= drawn("audit_report_gan")
     assert "nearest_ct.png" in drawn("audit_mri_to_ct")
+    assert {"counterfactual_negated.png", "counterfactual_side.png"} <= drawn("evaluate_report_gan")
+    assert {"methods.png", "randomisation.png", "planted.png"} <= drawn("explain")
+    assert "utility.png" in drawn("evaluate_utility")
     assert len(read_json(root / "mlruns/published.json")) == 4
+    for name, content in metrics.items():
+        check_metrics(content, name)
+    page = (root / "reports/index.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 10
+    assert "data:image/webp;base64," in page
+    assert "has not run" not in page
 
 
 def an_identical_retraining_is_skipped(checkout: Checkout) -> None:

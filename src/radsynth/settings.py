@@ -207,6 +207,9 @@ class EvaluateReportGan(Section):
     samples_per_report: Positive
     counterfactuals: Positive
     """Pairs of a report and its edit that are drawn for each kind of edit, at most."""
+    feature_spaces: tuple[str, ...]
+    """Further networks to compare real and drawn pictures with, where their weights are on this machine: see
+    `evaluation.optional_spaces`."""
     bootstrap: Positive
 
 
