@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from radsynth.errors import one_line_errors
+from radsynth.evaluation.optional_spaces import optional_spaces
 from radsynth.evaluation.report_gan import evaluate_report_gan
 from radsynth.explain.chest import known_lesions, lesion_masks
 from radsynth.figures import counterfactual_pairs, picture_grid
@@ -37,6 +38,7 @@ def main() -> None:
     lesions = lesions[lesions["mask_row"] >= 0]
     shapes = lesion_masks(RAW, lesions["mask_row"].to_numpy(), test.size) if len(lesions) else []
     masks = dict(zip(zip(lesions["index"], lesions["finding"], strict=True), shapes, strict=True))
+    spaces, not_there = optional_spaces(own.feature_spaces, device)
     figures, drawn, pairs = evaluate_report_gan(
         drawer.gan,
         judge.to(device.device),
@@ -51,7 +53,9 @@ def main() -> None:
         seed=seed,
         device=device,
         split=split,
+        spaces=spaces,
     )
+    figures["notes"] += not_there
     write_metrics("metrics/evaluate_report_gan.json", figures)
     reals = test.pictures(np.arange(len(test)))[:, 0].numpy()
     titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn.pictures)))]
