@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from radsynth.explain.faithfulness import deletion_insertion, road
-from radsynth.explain.generator import sides_swapped, without_finding
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import cascade, rank_correlations, structural_similarities
 from radsynth.explain.scores import mean_over_patients
@@ -98,19 +97,6 @@ def test_a_lesion_changes_sides_and_leaves_nothing_behind() -> None:
     assert np.array_equal(where, mask[:, :, ::-1])
     assert moved[0][where[0]].mean() > 0.9
     assert moved[0][mask[0]].mean() < 0.1
-
-
-def test_sentences_of_a_finding_are_taken_out_and_no_others() -> None:
-    text = "There is a large left pleural effusion. The heart is enlarged. No pneumothorax."
-    assert without_finding(text, "effusion") == "The heart is enlarged. No pneumothorax."
-    assert without_finding(text, "pneumothorax") is None
-    assert without_finding("Left pleural effusion.", "effusion") is None
-
-
-def test_sides_are_swapped_whole_words_only() -> None:
-    assert sides_swapped("Left effusion, right lung clear, leftward shift.") == (
-        "Right effusion, left lung clear, leftward shift."
-    )
 
 
 def test_thresholds_part_what_can_be_parted() -> None:

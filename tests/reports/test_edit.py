@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radsynth.reports.edit import negated, resized, switched, unrelated
+from radsynth.reports.edit import negated, removed, resized, sides_switched, switched, unrelated
 from radsynth.reports.findings import label_text
 from radsynth.sources.report_writer import Finding, write_report
 from radsynth.vocabulary import FINDINGS
@@ -88,3 +88,16 @@ def test_edits_of_written_reports_change_their_finding_alone():
                 made["resized"] += 1
                 assert label_text(sized[0]) == before
     assert min(made.values()) > 20, made
+
+
+def test_sentences_of_a_finding_are_taken_out_and_no_others():
+    text = "There is a large left pleural effusion. The heart is enlarged. No pneumothorax."
+    assert removed(text, "effusion") == "The heart is enlarged. No pneumothorax."
+    assert removed(text, "pneumothorax") is None
+    assert removed("Left pleural effusion.", "effusion") is None
+
+
+def test_all_sides_are_switched_whole_words_only():
+    assert sides_switched("Left effusion, right lung clear, leftward shift.") == (
+        "Right effusion, left lung clear, leftward shift."
+    )

@@ -1,8 +1,6 @@
-"""Where the report GAN's generator puts the words: its cross-attention, and what changes without a sentence."""
+"""Where the report GAN's generator puts the words: its cross-attention, and what an edit of the report changes."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 import torch
@@ -15,9 +13,6 @@ from radsynth.reports.findings import label_text
 from radsynth.training.device import cpu_device
 from radsynth.training.report_gan import ReportGan, generate
 from radsynth.vocabulary import FINDINGS
-
-_SENTENCE = re.compile(r"[^.!?]+[.!?]*\s*")
-_SIDES = {"left": "right", "right": "left"}
 
 
 def attention_maps(
@@ -65,27 +60,6 @@ def words_of(encoder: TextEncoder, text: str) -> list[tuple[str, list[int]]]:
         else:
             words.append((piece, [place]))
     return words
-
-
-def without_finding(text: str, finding: str) -> str | None:
-    """The text without the sentences that state the finding.
-
-    None where no sentence states it, or the finding is still read in what is left.
-    """
-    sentences = _SENTENCE.findall(text)
-    kept = "".join(s for s in sentences if label_text(s).values[finding] != 1).strip()
-    left = label_text(kept).values[finding] if kept else 0
-    return kept if kept and kept != text.strip() and left != 1 else None
-
-
-def sides_swapped(text: str) -> str:
-    """The text with left and right exchanged."""
-    return re.sub(
-        r"\b(left|right)\b",
-        lambda m: _SIDES[m[0].lower()].capitalize() if m[0][0].isupper() else _SIDES[m[0].lower()],
-        text,
-        flags=re.IGNORECASE,
-    )
 
 
 def as_text(encoder: TextEncoder, prompts: list[str], view: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,13 +25,14 @@ from radsynth.explain.chest import (
     usual_layer,
 )
 from radsynth.explain.faithfulness import deletion_insertion, road
-from radsynth.explain.generator import as_text, difference_maps, sides_swapped, without_finding
+from radsynth.explain.generator import as_text, difference_maps
 from radsynth.explain.localisation import centre_map, edge_maps, energy_inside, pointing_hits, random_maps
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import Cascade, cascade
 from radsynth.explain.scores import mean_over_patients
 from radsynth.explain.verdicts import allowed_zone, judge_thresholds, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
+from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
@@ -323,7 +324,7 @@ def plant_wrong_side(
     prompts = lesions.data.frame["prompt"].iloc[rows].tolist()
     own_text = lesions.data.text(rows)
     own = gan.conditioner(*own_text)
-    mirrored = gan.conditioner(*as_text(encoder, [sides_swapped(p) for p in prompts], own_text[2]))
+    mirrored = gan.conditioner(*as_text(encoder, [sides_switched(p) for p in prompts], own_text[2]))
     clean = lesions.pictures[chosen, 0].numpy()
     pictures, masks = other_side(clean, lesions.masks[chosen])
     against, before = (
@@ -377,7 +378,7 @@ def counterfactuals(
     cases = []
     for index, finding, side in stated:
         prompt = str(data.frame["prompt"].iloc[index])
-        left = without_finding(prompt, finding)
+        left = removed(prompt, finding)
         if left is not None:
             cases.append((index, finding, side, prompt, left))
     cases.sort(key=lambda case: case[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from radsynth.reports.findings import NEGATED, Labels, label_text, split_sentences, stated_findings
+from radsynth.reports.findings import NEGATED, PRESENT, Labels, label_text, split_sentences, stated_findings
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
 
 GENERIC = "opacity"
@@ -139,6 +139,27 @@ def resized(text: str, finding: str) -> tuple[str, int] | None:
         for sentence, own in sentences
     )
     return (edited, direction) if edited != text and label_text(edited) == label_text(text) else None
+
+
+def removed(text: str, finding: str) -> str | None:
+    """Leave out the sentences that state a finding, and say nothing of it.
+
+    Returns
+    -------
+    str or None
+        None where no sentence states it, nothing else is said, or it is still read in what is left.
+    """
+    sentences = split_sentences(text)
+    kept = [sentence for sentence in sentences if label_text(sentence).values[finding] != PRESENT]
+    if not kept or len(kept) == len(sentences):
+        return None
+    edited = " ".join(kept)
+    return edited if label_text(edited).values[finding] != PRESENT else None
+
+
+def sides_switched(text: str) -> str:
+    """Exchange left and right throughout, whatever they are said of."""
+    return re.sub(r"\b(?:left|right)\b", lambda m: _cased(_OTHER_SIDE[m[0].lower()], m[0]), text, flags=re.I)
 
 
 def unrelated(text: str) -> str:
