@@ -243,12 +243,14 @@ def test_a_weight_of_zero_removes_its_term(heads, settings, term):
 
 
 def test_at_first_the_generator_learns_alone_from_drawn_mrs(heads, settings):
-    networks, phases = game(settings.model_copy(update={"simulated_images": 4}))
-    early = play(networks, phases, batch_of(heads, settings, images_seen=2))
+    networks, phases = game(settings)
+    alone = matched_pairs(heads["train_mr"], heads["train_ct"], WINDOW, 1, 2, 0, fresh_atlases(), without_mr=4)
+    assert alone(2).mr is None
+    early = play(networks, phases, alone(2))
     assert early[0].keys() == {"simulated"}
     assert early[1] == {}
     assert {name.split(".")[0] for name in gradients(networks)} == {"mr_to_ct"}
-    later = play(networks, phases, batch_of(heads, settings, images_seen=4))
+    later = play(networks, phases, alone(4))
     assert later[0].keys() > {"simulated", "cycle", "identity"}
     assert later[1]
 

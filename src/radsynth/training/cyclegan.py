@@ -142,9 +142,9 @@ def build_phases(
     simulates = bool(w_simulated) and "mr" in atlases
     made: dict[str, Tensor] = {}
 
-    def to_device(batch: Pair) -> Pair:
-        moved = (Slices(*(t.to(device.device) for t in slices)) for slices in (batch.mr, batch.ct))
-        return Pair(*(s._replace(image=with_air(s.image, s.geometry, heads)) for s in moved), batch.images_seen)
+    def to_device(slices: Slices) -> Slices:
+        moved = Slices(*(t.to(device.device) for t in slices))
+        return moved._replace(image=with_air(moved.image, moved.geometry, heads))
 
     def to_the_other(generator: nn.Module, image: Tensor, slices: Slices, to: str) -> tuple[Tensor, Tensor]:
         """The picture, and what the atlas expected of it."""
@@ -165,19 +165,16 @@ def build_phases(
         picture, _ = to_the_other(g, drawn.image, drawn, "ct")
         return w_simulated * anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
 
-    def learns_alone(images_seen: int) -> bool:
-        return simulates and images_seen < settings.simulated_images
-
     def generators(batch: Pair) -> dict[str, Tensor]:
-        mr, ct, images_seen = to_device(batch)
-        x, y, x_place, y_place = mr.image, ct.image, mr.geometry, ct.geometry
-        losses: dict[str, Tensor] = {}
+        ct, losses = to_device(batch.ct), {}
         if simulates:
             with device.autocast():
                 losses["simulated"] = simulated(ct)
-        if learns_alone(images_seen):
+        if batch.mr is None:
             losses["simulated"].backward()
             return {name: loss.detach() for name, loss in losses.items()}
+        mr, images_seen = to_device(batch.mr), batch.images_seen
+        x, y, x_place, y_place = mr.image, ct.image, mr.geometry, ct.geometry
         with device.autocast():
             if w_identity:
                 g_x, a_x, g_y = with_identity(g, mr, ct, "ct")
@@ -207,9 +204,10 @@ def build_phases(
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        if learns_alone(batch.images_seen):
+        if batch.mr is None:
             return losses
-        for name, network, real in zip(("ct", "mr"), (d_ct, d_mr), to_device(batch)[1::-1], strict=True):
+        for name, network, slices in (("ct", d_ct, batch.ct), ("mr", d_mr, batch.mr)):
+            real = to_device(slices)
             fake, fake_place = pools[name].exchange(made[name]).split([1, GEOMETRY], dim=1)
             image, place = torch.cat([real.image, fake]), torch.cat([real.geometry, fake_place])
             with device.autocast():
@@ -497,6 +495,7 @@ def train_cyclegan(
             settings.batch_size,
             seed,
             atlases,
+            settings.simulated_images if settings.weight_simulated and "mr" in atlases else 0,
         ),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,

@@ -39,9 +39,12 @@ class Slices(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """MR and CT slices of DIFFERENT people at about the same height of the head, after `images_seen` others."""
+    """MR and CT slices of DIFFERENT people at about the same height of the head, after `images_seen` others.
 
-    mr: Slices
+    Without MR while the generator learns from CTs alone.
+    """
+
+    mr: Slices | None
     ct: Slices
     images_seen: int
 
@@ -224,6 +227,7 @@ def matched_pairs(
     batch_size: int,
     seed: int,
     atlases: nn.ModuleDict,
+    without_mr: int = 0,
 ) -> Callable[[int], Pair]:
     """Make the pure function images seen -> batch.
 
@@ -231,6 +235,11 @@ def matched_pairs(
     `reach` slices higher or lower on the common grid (the nearest height where the CTs have none so near). So what the
     discriminator learns from is how a CT looks at this height, and not that heights differ between the two sets.
     Each slice is mirrored left-right half the time, independently.
+
+    Parameters
+    ----------
+    without_mr
+        The first images, of which only the CT is read.
 
     Raises
     ------
@@ -257,7 +266,8 @@ def matched_pairs(
         random = np.random.default_rng((seed, 1, images_seen))
         ct_chosen = np.stack([_partner(place, z, mr, ct, ct_slices, reach, random) for place, z in mr_chosen])
         mirrored = random.random((2, batch_size)) < 0.5
-        return Pair(take(mr, mr_chosen, mirrored[0]), take(ct, ct_chosen, mirrored[1]), images_seen)
+        shown = take(mr, mr_chosen, mirrored[0]) if images_seen >= without_mr else None
+        return Pair(shown, take(ct, ct_chosen, mirrored[1]), images_seen)
 
     return batch_at
 
