@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,12 @@ def main() -> None:
     device = pick_device(own.precision)
     sets = load_chest(DATA[0], "data/chest/xrays", "data/chest/embeddings")
     arguments = {"findings": len(FINDINGS), "width": own.width}
-    network = FindingsClassifier(**arguments)
     mark = fingerprint(own.model_dump() | {"seed": seed}, DATA)
     folder = Path("checkpoints/train_classifier") / mark
     plan = FindingsPlan(own.images_seen, own.batch_size, own.learning_rate, seed)
-    outcome = train_findings("training the judge", network, sets, plan, device, folder)
-    network.load_state_dict(outcome.best)
-    network.eval()
+    network, outcome = train_findings(
+        "training the judge", partial(FindingsClassifier, **arguments), sets, plan, device, folder
+    )
     taught = learnable(sets["train"].labels)
     test = sets.get("test", sets["train"])
     logits = predict(network, test.pictures, len(test), device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from radsynth.errors import RadsynthError, one_line_errors
@@ -38,14 +39,12 @@ def main() -> None:
         w = own.width
         blocks = ((w,), (2 * w,), (4 * w, 4 * w), (8 * w, 8 * w))
         arguments = {"blocks": blocks, "in_channels": 1, "classes": len(FINDINGS)}
-        network = Vgg(**arguments)
         plan = FindingsPlan(own.images_seen, own.batch_size, own.learning_rate, seed)
         folder = Path("checkpoints/train_perceptual") / mark
         sets = load_chest(DATA[0], "data/chest/xrays", "data/chest/embeddings")
-        history = train_findings(
-            "training the perceptual network", network, sets, plan, pick_device(own.precision), folder
+        network, history = train_findings(
+            "training the perceptual network", partial(Vgg, **arguments), sets, plan, pick_device(own.precision), folder
         )
-        network.load_state_dict(history.best)
         forget_checkpoints(folder)
     described = {
         "network": arguments,

@@ -176,9 +176,10 @@ def textbook_gradients(networks, batch, settings):
     taught = 0
     if "mr" in atlases and settings.weight_simulated:
         torch.manual_seed(DRAWN_WITH)
-        drawn = with_air(simulated_mr(batch.ct._replace(image=y), atlases["mr"]), dy, settings.head_channels)
+        drawn = simulated_mr(batch.ct._replace(image=y), atlases["mr"])
         picture = go(g, drawn, dy, expected_of(drawn, batch.ct.ct_density, "ct"))
-        taught = ((picture - y).abs() * drawn_y).mean()
+        wanted = torch.where(dy[:, :1] > -1, y, -torch.ones_like(y))
+        taught = ((picture - wanted).abs() * drawn_y).mean()
     fallen = 1 - 0.75 * batch.images_seen / settings.images_seen
     total = (
         settings.weight_adversarial * adversarial

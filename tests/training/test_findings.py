@@ -14,13 +14,25 @@ from radsynth.training.findings import FindingsPlan, masked_bce, predict, shifte
 from radsynth.vocabulary import FINDINGS
 
 
+def small_network() -> FindingsClassifier:
+    return FindingsClassifier(len(FINDINGS), 8, blocks=2)
+
+
+def test_the_seed_decides_every_weight_whatever_was_drawn_before(chest_set: ChestSet) -> None:
+    plan = FindingsPlan(images_seen=16, batch_size=8, learning_rate=3e-3, seed=5)
+
+    def trained() -> dict[str, torch.Tensor]:
+        torch.rand(int(torch.randint(1, 9, ())))
+        return train_findings("learning", small_network, {"train": chest_set}, plan, pick_device())[1].best
+
+    one, again = trained(), trained()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+
+
 def test_it_learns_a_plain_finding(chest_set: ChestSet) -> None:
-    torch.manual_seed(0)
-    network = FindingsClassifier(len(FINDINGS), 8, blocks=2)
     plan = FindingsPlan(images_seen=800, batch_size=8, learning_rate=3e-3, seed=0, ema_half_life_images=50)
-    outcome = train_findings("learning", network, {"train": chest_set}, plan, pick_device())
-    network.load_state_dict(outcome.best)
-    logits = predict(network.eval(), chest_set.pictures, len(chest_set), pick_device())
+    network, _ = train_findings("learning", small_network, {"train": chest_set}, plan, pick_device())
+    logits = predict(network, chest_set.pictures, len(chest_set), pick_device())
     effusion = FINDINGS.index("effusion")
     assert auroc(logits[:, effusion], chest_set.labels[:, effusion]) > 0.95
 

@@ -160,10 +160,14 @@ def build_phases(
         return picture, start, same
 
     def simulated(ct: Slices) -> Tensor:
-        """How far G is from a CT, shown an MR that was drawn for it."""
-        drawn = ct._replace(image=with_air(simulated_mr(ct, atlases["mr"]), ct.geometry, heads))
+        """How far G is from a CT, shown an MR that was drawn for it.
+
+        Beyond the head mask it shall draw air: an MR's mask is wider than this one, and holds all of the head.
+        """
+        drawn = ct._replace(image=simulated_mr(ct, atlases["mr"]))
         picture, _ = to_the_other(g, drawn.image, drawn, "ct")
-        return w_simulated * anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
+        wanted = torch.where(ct.geometry[:, :1] > -1, ct.image, -1.0)
+        return w_simulated * anatomy_loss(picture, wanted, drawn_in(ct.geometry))
 
     def generators(batch: Pair) -> dict[str, Tensor]:
         ct, losses = to_device(batch.ct), {}

@@ -49,17 +49,28 @@ def shifted(pictures: Tensor, rng: np.random.Generator, pixels: int) -> Tensor:
 
 def train_findings(
     what: str,
-    network: nn.Module,
+    build: Callable[[], nn.Module],
     sets: dict[str, ChestSet],
     plan: FindingsPlan,
     device: Device,
     checkpoint_folder: Path | None = None,
-) -> Outcome:
-    """Train `network` (pictures -> logits of all FINDINGS) on the training split, chosen by the validation split.
+) -> tuple[nn.Module, Outcome]:
+    """Train a network (pictures -> logits of all FINDINGS) on the training split, chosen by the validation split.
 
     Findings with fewer than five positives or negatives in the training split carry no weight.
+
+    Parameters
+    ----------
+    build
+        Makes the fresh network; called once the seed is set, so that its first weights are the seed's as well.
+
+    Returns
+    -------
+    torch.nn.Module, Outcome
+        The network with the chosen weights, in evaluation mode.
     """
     torch.manual_seed(plan.seed)
+    network = build()
     data = sets["train"]
     labels = data.labels
     weight = torch.from_numpy(learnable(labels).astype(np.float32)).to(device.device)
@@ -91,7 +102,7 @@ def train_findings(
         return plan.learning_rate * warm * 0.5 * (1 + float(np.cos(np.pi * seen / plan.images_seen)))
 
     network.train()
-    return train(
+    outcome = train(
         what=what,
         phases=[Phase("findings", (network,), optimizer, accumulate, rate)],
         batch_at=batch_at,
@@ -107,6 +118,8 @@ def train_findings(
         validate_images=max(plan.images_seen // 8, 1),
         score="validation_cross_entropy",
     )
+    network.load_state_dict(outcome.best)
+    return network.eval(), outcome
 
 
 @torch.inference_mode()
