@@ -481,8 +481,10 @@ def _metric_grids(
 
 
 def _grid(title: str, rows: Iterable[dict[str, Any]], folded: bool = False) -> Grid:
+    """A table with its columns of words first: a metrics file has them in alphabetical order."""
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns.sort(key=lambda column: all(_is_numeric(row.get(column)) for row in rows))
     numeric = [all(_is_numeric(row.get(column)) for row in rows) for column in columns]
     texts = [[cell(row.get(column)) for column in columns] for row in rows]
     return Grid(title, [named(column) for column in columns], texts, numeric, folded)
