@@ -52,5 +52,5 @@ RECIPES: dict[ModelName, Recipe] = {
         picture="plots/evaluate_mri_to_ct/*.png",
     ),
 }
-WHOLE = ("explain", "publish")
+WHOLE = ("explain", "publish", "report_page")
 """Stages that need both models: run where neither is stale."""

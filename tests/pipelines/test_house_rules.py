@@ -38,11 +38,12 @@ def test_the_recipes_name_stages_and_models_that_dvc_yaml_has():
     from pipelines.recipes import MODELS, RECIPES, WHOLE
 
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-    named = {s for r in RECIPES.values() for s in (r.take_in, *r.prepare, r.train, r.training)} | set(WHOLE)
+    named = {s for r in RECIPES.values() for s in (r.take_in, *r.prepare, *r.train, r.training)} | set(WHOLE)
     assert named <= set(pipeline["stages"])
     assert set(MODELS) == set(RECIPES) == set(pipeline["artifacts"])
     for recipe in RECIPES.values():
-        assert any(recipe.picture.startswith(out) for out in pipeline["stages"][recipe.train]["outs"])
+        made = [out for stage in recipe.train for out in pipeline["stages"][stage]["outs"]]
+        assert any(recipe.picture.startswith(out) for out in made)
 
 
 def test_prefect_yaml_declares_every_flow_with_a_pool_and_parameters_that_fit():
