@@ -160,14 +160,10 @@ def build_phases(
         return picture, start, same
 
     def simulated(ct: Slices) -> Tensor:
-        """How far G is from a CT, shown an MR that was drawn for it.
-
-        Beyond the head mask it shall draw air: an MR's mask is wider than this one, and holds all of the head.
-        """
+        """How far G is from a CT, shown an MR that was drawn for it."""
         drawn = ct._replace(image=simulated_mr(ct, atlases["mr"]))
         picture, _ = to_the_other(g, drawn.image, drawn, "ct")
-        wanted = torch.where(ct.geometry[:, :1] > -1, ct.image, -1.0)
-        return w_simulated * anatomy_loss(picture, wanted, drawn_in(ct.geometry))
+        return w_simulated * anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
 
     def generators(batch: Pair) -> dict[str, Tensor]:
         ct, losses = to_device(batch.ct), {}
@@ -297,6 +293,9 @@ def translate_volume(
 ) -> np.ndarray:
     """Translate an aligned head, slice by slice.
 
+    Beyond the head mask of an MR a CT shows air: that mask is wider than the CT's, and holds all of the skin, while the
+    generator has learned edges of skin around the narrower one.
+
     Parameters
     ----------
     volume
@@ -327,6 +326,8 @@ def translate_volume(
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             unit = translate(generator, slices.image, slices.geometry, start, model.head_channels)
         out[part] = unit[:, 0].float().clamp(-1, 1).cpu().numpy()
+    if to_ct and model.head_channels:
+        out[depth_mm <= 0] = -1
     return unit_to_hu(out, model.hu_window) if to_ct else (out + 1) / 2
 
 
