@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro report schedule test lint bench ui lock clean
+.PHONY: help setup repro report schedule test story lint bench ui lock clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -41,6 +41,9 @@ test: setup ## lint, then all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+story: setup ## the whole story of the registry, with kills and rollback: minutes
+	RADSYNTH_WHOLE_STORY=1 $(BIN)/python -m pytest tests/test_story.py
 
 lint: setup ## put the code into form
 	$(BIN)/ruff check --fix .
