@@ -1,7 +1,8 @@
 """The whole story of the models on the smoke profile, by the real programs in a checkout of its own: `make story`.
 
 Made and promoted, left alone, made worse and refused, killed at the worst moments, made better and promoted, rolled
-back, used. `make test` runs its first act. Nothing is faked; that a schedule makes runs by itself is seen in `pipelines/test_two_ways_to_run.py`.
+back, used. `make test` runs its first act. Nothing is faked; that a schedule makes runs by itself is seen in
+`pipelines/test_two_ways_to_run.py`.
 """
 
 from __future__ import annotations
