@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from radsynth.evaluation.counterfactual import Pairs, counterfactual_figures
 from radsynth.evaluation.entries import entry
@@ -20,6 +19,7 @@ from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.encode import TextEncoder
 from radsynth.training.chest_data import ChestSet, learnable
 from radsynth.training.device import Device
+from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
 from radsynth.training.report_gan import ReportGan, generate
 from radsynth.vocabulary import FINDINGS, VIEWS
@@ -234,11 +234,8 @@ def _draw_texts(
     gan: ReportGan, encoder: TextEncoder, texts: Sequence[str], views: np.ndarray, seed: int, device: Device
 ) -> np.ndarray:
     """Pictures (n, S, S) of n texts; the noise depends on the seed and the place in the list alone."""
-    tokens, lengths, _ = encoder(texts)
-    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64)).clamp_min(1)[:, None]
     view = torch.tensor([VIEWS.index(v) for v in views])
-    text: tuple[Tensor, Tensor, Tensor] = (torch.from_numpy(tokens.astype(np.float32)), mask, view)
-    return generate(gan, *text, seed=seed, device=device)
+    return generate(gan, *as_read(encoder, texts, view), seed=seed, device=device)
 
 
 def _notes(figures: dict[str, Any], columns: np.ndarray, split: str) -> list[str]:

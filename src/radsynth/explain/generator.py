@@ -62,13 +62,6 @@ def words_of(encoder: TextEncoder, text: str) -> list[tuple[str, list[int]]]:
     return words
 
 
-def as_text(encoder: TextEncoder, prompts: list[str], view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, mask and view of edited texts, as the networks read them."""
-    tokens, lengths, _ = encoder(prompts)
-    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
-    return torch.from_numpy(tokens.astype(np.float32)), mask, view
-
-
 def difference_maps(drawn: np.ndarray, without: np.ndarray) -> np.ndarray:
     """What a sentence changed in pictures (n, S, S): their difference, smoothed over a thirty-second of the width."""
     from scipy.ndimage import gaussian_filter

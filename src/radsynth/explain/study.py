@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from radsynth.explain.chest import (
     finding_maps,
     finding_scores,
     judge_layers,
+    known_lesions,
+    lesion_masks,
     patch_maps,
     realism_maps,
     usual_layer,
 )
 from radsynth.explain.faithfulness import deletion_insertion, road
-from radsynth.explain.generator import as_text, difference_maps
+from radsynth.explain.generator import difference_maps
 from radsynth.explain.localisation import centre_map, edge_maps, energy_inside, pointing_hits, random_maps
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import Cascade, cascade
@@ -36,6 +39,7 @@ from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
+from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
 from radsynth.training.report_gan import ReportGan, as_batch, generate
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
@@ -80,8 +84,19 @@ class Lesions:
     def some(self, count: int) -> Lesions:
         """`count` of them, evenly spaced over the findings in turn."""
         order = np.argsort(self.frame["finding"].to_numpy(), kind="stable")
-        chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).astype(int))])
+        chosen = np.sort(order[spread(len(order), count)])
         return Lesions(self.data, self.frame.iloc[chosen].reset_index(drop=True), self.masks[chosen])
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most `most` places among `count`, evenly spaced: not chosen by what is seen there."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int))
+
+
+def true_lesions(data: ChestSet, raw: str | Path, findings: tuple[str, ...]) -> Lesions:
+    """The known lesions of a split's pictures; none where the source knows no masks."""
+    frame = known_lesions(data, raw, findings)
+    return Lesions(data, frame, lesion_masks(raw, frame["mask_row"].to_numpy(), data.size))
 
 
 def choose(maps: dict[tuple[str, str], np.ndarray], masks: np.ndarray, tolerance: int) -> tuple[tuple[str, str], list]:
@@ -287,7 +302,7 @@ def plant_stripes(
     gan: ReportGan, data: ChestSet, count: int, method: str, split: str, seed: int, repetitions: int
 ) -> tuple[dict[str, Any], Planted]:
     """A stripe in real X-rays, looked for by the patch logits and by the map of the realism logit."""
-    rows = np.unique(np.linspace(0, len(data) - 1, min(count, len(data))).astype(int))
+    rows = spread(len(data), count)
     clean = data.pictures(rows)[:, 0].numpy()
     pictures, masks = stripes(clean, seed)
     patients = data.frame["subject_id"].to_numpy()[rows]
@@ -324,7 +339,7 @@ def plant_wrong_side(
     prompts = lesions.data.frame["prompt"].iloc[rows].tolist()
     own_text = lesions.data.text(rows)
     own = gan.conditioner(*own_text)
-    mirrored = gan.conditioner(*as_text(encoder, [sides_switched(p) for p in prompts], own_text[2]))
+    mirrored = gan.conditioner(*as_read(encoder, [sides_switched(p) for p in prompts], own_text[2]))
     clean = lesions.pictures[chosen, 0].numpy()
     pictures, masks = other_side(clean, lesions.masks[chosen])
     against, before = (
@@ -382,13 +397,13 @@ def counterfactuals(
         if left is not None:
             cases.append((index, finding, side, prompt, left))
     cases.sort(key=lambda case: case[1])
-    cases = [cases[i] for i in np.unique(np.linspace(0, len(cases) - 1, min(count, len(cases))).astype(int))]
+    cases = [cases[i] for i in spread(len(cases), count)]
     if not cases:
         return None
     rows, findings, sides, prompts, edited = (list(part) for part in zip(*cases, strict=True))
     text = data.text(np.array(rows))
     drawn = generate(gan, *text, seed=seed, device=cpu_device())
-    without = generate(gan, *as_text(encoder, edited, text[2]), seed=seed, device=cpu_device())
+    without = generate(gan, *as_read(encoder, edited, text[2]), seed=seed, device=cpu_device())
     maps = difference_maps(drawn, without)
     zones = np.stack([zone_of(f, s) for f, s in zip(findings, sides, strict=True)])
     patients = data.frame["subject_id"].to_numpy()[rows]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from radsynth.errors import RadsynthError
-from radsynth.reports.encode import load_encoder
+from radsynth.reports.encode import TextEncoder, load_encoder
 from radsynth.reports.parse import Report, prompt_of
 from radsynth.training.device import Device, pick_device
 from radsynth.training.report_gan import generate, load_report_gan
@@ -23,6 +23,13 @@ MAX_SEED = 2**31 - 1
 def prompt(findings: str, impression: str) -> str:
     """The text as the training read it: cleaned findings and impression; ``""`` where nothing is left."""
     return prompt_of(Report("", findings, impression, "", "", (), ()))
+
+
+def as_read(encoder: TextEncoder, prompts: Sequence[str], view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Token vectors (R, T, e), mask (R, T) and view (R,) of R prompts, as the networks read them."""
+    tokens, lengths, _ = encoder(prompts)
+    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
+    return torch.from_numpy(tokens.astype(np.float32)), mask, view
 
 
 class Drawer:
@@ -69,12 +76,7 @@ class Drawer:
 
     def text(self, prompts: Sequence[str], view: str) -> tuple[Tensor, Tensor, Tensor]:
         """Token vectors, mask and view of R prompts, as the networks read them."""
-        tokens, lengths, _ = self.encoder(prompts)
-        return (
-            torch.from_numpy(tokens.astype(np.float32)),
-            torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None],
-            torch.full((len(prompts),), VIEWS.index(view)),
-        )
+        return as_read(self.encoder, prompts, torch.full((len(prompts),), VIEWS.index(view)))
 
     def draw(self, prompts: Sequence[str], *, seeds: Sequence[int], view: str) -> np.ndarray:
         """Pictures (R, len(seeds), S, S), float32 -1..1; the noise depends on the seed and the prompt's place."""
