@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from radsynth.settings import TrainCyclegan
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,3 +53,35 @@ def prefect() -> Iterator[None]:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         with prefect_test_harness(server_startup_timeout=240):
             yield
+
+
+@pytest.fixture
+def small_cyclegan() -> TrainCyclegan:
+    """Settings of a CycleGAN that trains in a second, every loss in it."""
+    return TrainCyclegan(
+        images_seen=8,
+        simulated_images=0,
+        batch_size=2,
+        width=4,
+        blocks=1,
+        skip_connections=True,
+        hu_window=(-1024.0, 2000.0),
+        head_channels=True,
+        discriminator_layers=1,
+        discriminator_norm=True,
+        slice_reach=1,
+        learning_rate=0.001,
+        discriminator_learning_rate=0.001,
+        pool_size=3,
+        ema_half_life_images=4,
+        weight_adversarial=1.0,
+        weight_cycle=10.0,
+        weight_identity=5.0,
+        weight_anatomy=2.0,
+        anatomy_floor=0.25,
+        weight_simulated=1.5,
+        atlas_slices=16,
+        checkpoint_images=4,
+        validate_images=4,
+        precision="32-true",
+    )

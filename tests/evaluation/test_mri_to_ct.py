@@ -16,20 +16,10 @@ from radsynth.training.slices import Heads
 WINDOW = (-1000.0, 1000.0)
 
 
-class Copy(nn.Module):
-    """A generator that hands its picture through: HU = 2000 MR - 1000."""
-
-    def __init__(self):
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(1))
-
-    def forward(self, image):
-        return image[:, :1]
-
-
 @pytest.fixture
-def model():
-    return MriToCt(nn.ModuleDict({"mr_to_ct": Copy(), "ct_to_mr": Copy()}), WINDOW, True, nn.ModuleDict())
+def model(copying_generator):
+    generators = nn.ModuleDict({"mr_to_ct": copying_generator(), "ct_to_mr": copying_generator()})
+    return MriToCt(generators, WINDOW, True, nn.ModuleDict())
 
 
 def make_heads(modality, subjects, error=0.0):

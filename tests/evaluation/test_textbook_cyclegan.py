@@ -3,40 +3,28 @@ import pytest
 import torch
 
 from radsynth.evaluation.textbook_cyclegan import textbook_settings, train_textbook
-from radsynth.settings import TrainCyclegan
 from radsynth.training.cyclegan import translate_volume
 from radsynth.training.device import cpu_device
 from radsynth.training.slices import Heads
 
 
 @pytest.fixture
-def settings():
-    return TrainCyclegan(
-        images_seen=100,
-        simulated_images=2,
-        skip_connections=True,
-        weight_simulated=2.0,
-        batch_size=2,
-        width=4,
-        blocks=1,
-        hu_window=(-1000.0, 1000.0),
-        head_channels=True,
-        discriminator_layers=1,
-        discriminator_norm=False,
-        slice_reach=1,
-        learning_rate=0.001,
-        discriminator_learning_rate=0.001,
-        pool_size=3,
-        ema_half_life_images=4,
-        weight_adversarial=1.0,
-        weight_cycle=3.0,
-        weight_identity=0.5,
-        weight_anatomy=20.0,
-        anatomy_floor=0.4,
-        atlas_slices=8,
-        checkpoint_images=50,
-        validate_images=50,
-        precision="32-true",
+def settings(small_cyclegan):
+    return small_cyclegan.model_copy(
+        update={
+            "images_seen": 100,
+            "simulated_images": 2,
+            "weight_simulated": 2.0,
+            "hu_window": (-1000.0, 1000.0),
+            "discriminator_norm": False,
+            "weight_cycle": 3.0,
+            "weight_identity": 0.5,
+            "weight_anatomy": 20.0,
+            "anatomy_floor": 0.4,
+            "atlas_slices": 8,
+            "checkpoint_images": 50,
+            "validate_images": 50,
+        }
     )
 
 

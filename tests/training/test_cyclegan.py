@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 import torch
 
-from radsynth import settings as settings_module
 from radsynth.errors import RadsynthError
 from radsynth.networks.atlas import LEVELS, Atlas
 from radsynth.training.atlas import train_atlases
@@ -51,34 +50,8 @@ DRAWN_WITH = 5
 
 
 @pytest.fixture
-def settings():
-    return settings_module.TrainCyclegan(
-        images_seen=8,
-        simulated_images=0,
-        batch_size=2,
-        width=4,
-        blocks=1,
-        skip_connections=True,
-        hu_window=WINDOW,
-        head_channels=True,
-        discriminator_layers=1,
-        discriminator_norm=True,
-        slice_reach=1,
-        learning_rate=0.001,
-        discriminator_learning_rate=0.001,
-        pool_size=3,
-        ema_half_life_images=4,
-        weight_adversarial=1.0,
-        weight_cycle=10.0,
-        weight_identity=5.0,
-        weight_anatomy=2.0,
-        anatomy_floor=0.25,
-        weight_simulated=1.5,
-        atlas_slices=16,
-        checkpoint_images=4,
-        validate_images=4,
-        precision="32-true",
-    )
+def settings(small_cyclegan):
+    return small_cyclegan
 
 
 def make_heads(modality, subjects, seed=0):
