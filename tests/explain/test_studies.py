@@ -10,7 +10,6 @@ from torch import nn
 from radsynth.explain.faithfulness import deletion_insertion, road
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import cascade, rank_correlations, structural_similarities
-from radsynth.explain.scores import mean_over_patients
 from radsynth.explain.verdicts import allowed_zone, judge_thresholds, tally, verdicts
 from radsynth.vocabulary import FINDINGS
 
@@ -138,13 +137,3 @@ def test_a_verdict_needs_both_the_judge_and_the_place() -> None:
             "in_zone": 2, "accepted": 1, "rejected": 2
         }
     ]  # fmt: skip
-
-
-def test_means_are_over_patients_and_ignore_order_and_gaps() -> None:
-    values = np.array([1.0, 1.0, 0.0, np.nan])
-    patients = np.array(["a", "a", "b", "c"])
-    found = mean_over_patients(values, patients, 200, seed=0)
-    assert found.value == pytest.approx(2 / 3)
-    assert found.n == 2
-    assert mean_over_patients(values[::-1], patients[::-1], 200, seed=0).value == found.value
-    assert mean_over_patients(np.array([np.nan]), patients[:1], 10, seed=0).n == 0

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from radsynth.evaluation.entries import entry, over_patients
-from radsynth.evaluation.intervals import Interval
+from radsynth.evaluation.entries import entry
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.reports.edit import GENERIC, negated, resized, switched, unrelated
 from radsynth.reports.findings import label_text
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
@@ -153,7 +153,7 @@ def counterfactual_figures(
 
     def put(name: str, values: np.ndarray, owners: np.ndarray, definition: str, **more: Any) -> None:
         figures[name] = entry(
-            _mean_over(values, owners, repetitions, seed),
+            mean_over_patients(values, owners, repetitions, seed),
             **({"split": split, "seeds": [seed], "feature_space": feature_space} | more),
             definition=definition,
         )
@@ -186,8 +186,8 @@ def counterfactual_figures(
                 "mean change of the judge's logit of a finding when the report denies it, same noise; floor: its mean "
                 "on real pictures of other patients without the finding minus with it (no pairs); worst case: a "
                 "sentence changed that names no finding",
-                floor=_mean_over(-apart, owners, repetitions, seed),
-                worst_case=_mean_over(base, owners, repetitions, seed),
+                floor=mean_over_patients(-apart, owners, repetitions, seed),
+                worst_case=mean_over_patients(base, owners, repetitions, seed),
             )  # fmt: skip
             put(
                 "counterfactual_negated_share_falling", (change < 0).astype(float), owners,
@@ -309,14 +309,6 @@ def _row_means(values: np.ndarray) -> np.ndarray:
     """Means of the rows over what is not NaN; NaN where all is."""
     known = np.isfinite(values)
     return np.where(known, values, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
-
-
-def _mean_over(values: np.ndarray, owners: np.ndarray, repetitions: int, seed: int) -> Interval | None:
-    finite = np.isfinite(values)
-    if not finite.any():
-        return None
-    values, owners = values[finite], owners[finite]
-    return over_patients(lambda rows: float(values[rows].mean()), [owners], repetitions, seed)
 
 
 def _gap(scores: np.ndarray, labels: np.ndarray) -> float:

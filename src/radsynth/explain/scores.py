@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from radsynth.evaluation.entries import entry
-from radsynth.evaluation.intervals import Interval, bootstrap_interval
+from radsynth.evaluation.intervals import Interval
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.explain.localisation import (
     centre_map,
     edge_maps,
@@ -23,21 +24,6 @@ MEASURES = {
     "energy_inside": "share of the map's positive evidence that lies in the true lesion",
     "overlap": "intersection over union of the lesion and as many of the map's highest pixels as the lesion has",
 }
-
-
-def mean_over_patients(values: np.ndarray, patients: np.ndarray, repetitions: int, seed: int) -> Interval:
-    """The mean of (n,) values, NaN left out, with its bootstrap interval over patients."""
-    known = np.isfinite(values)
-    if not known.any():
-        return Interval(np.nan, np.nan, np.nan, 0)
-    _, member = np.unique(patients[known], return_inverse=True)
-    sums = np.stack([np.bincount(member, values[known].astype(np.float64)), np.bincount(member)], 1)
-
-    def mean(samples: np.ndarray, axis: int) -> np.ndarray:
-        total = samples.sum(axis)
-        return total[..., 0] / total[..., 1]
-
-    return bootstrap_interval(sums, mean, repetitions, seed=seed)
 
 
 def measures(maps: np.ndarray, masks: np.ndarray, tolerance: int) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from radsynth.evaluation.entries import entry
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.explain.cams import DeadLayer, activation_maps, enlarged
 from radsynth.explain.chest import (
     agreement_maps,
@@ -32,7 +33,6 @@ from radsynth.explain.generator import difference_maps
 from radsynth.explain.localisation import centre_map, edge_maps, energy_inside, pointing_hits, random_maps
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import Cascade, cascade
-from radsynth.explain.scores import mean_over_patients
 from radsynth.explain.verdicts import allowed_zone, judge_thresholds, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.edit import removed, sides_switched
