@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from pathlib import Path
 from uuid import uuid4
 
@@ -103,18 +102,14 @@ def test_a_flow_killed_in_its_training_blocks_nobody_and_is_marked_as_crashed(pr
     assert list(record.parent.iterdir()) == []
 
 
-def take_a_slot(url: str, limit: str) -> dict:
-    """Take one slot of a limit, made where it is not there, without ever renewing; what the server answers."""
+def take_a_slot(url: str, limit: str) -> str:
+    """Take one slot of a limit, made where it is not there, without ever renewing; its lease."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    def post(path: str, body: dict) -> dict:
-        request = urllib.request.Request(
-            f"{url}/v2/concurrency_limits/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
-    post("", {"name": limit, "limit": 1})
-    return post("increment-with-lease", {"names": [limit], "slots": 1, "lease_duration": 60})
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(limit, 1)
+        return client.increment_concurrency_slots_with_lease([limit], 1, "concurrency", 60).json()["lease_id"]
 
 
 @pytest.mark.slow
@@ -127,7 +122,7 @@ def test_the_slot_of_a_killed_run_is_given_back_also_where_its_server_died_with_
     for name in ("PREFECT_API_URL", "PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_HOME"):
         monkeypatch.delenv(name, raising=False)
     with server(free_port()) as url:
-        lease = take_a_slot(url, GPU_LIMIT)["lease_id"]
+        lease = take_a_slot(url, GPU_LIMIT)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     record = tmp_path / STATE / "runs" / f"{uuid4()}.json"
