@@ -69,12 +69,12 @@ def test_what_is_stale_is_made_published_and_judged_in_order(prefect, whole):
         "report-to-xray: promoted: report-to-xray v1 is the champion; mri-to-ct: promoted: mri-to-ct v1 is the champion"
     )
     assert whole.asked == [
-        "dvc status --json --with-deps explain publish",
+        "dvc status --json --with-deps explain publish report_page",
         "dvc repro acquire_chest acquire_brain",
         "dvc repro validate_chest tokenize_reports validate_brain",
         "dvc repro evaluate_report_gan audit_report_gan",
         "dvc repro evaluate_mri_to_ct audit_mri_to_ct",
-        "dvc repro explain publish",
+        "dvc repro explain publish report_page",
         "radsynth publish",
         "radsynth promote report-to-xray",
         "radsynth promote mri-to-ct",
@@ -93,7 +93,7 @@ def test_nothing_stale_ends_early_and_says_so(prefect, whole):
     done = len(whole.asked)
     state = run(whole)
     assert (state.type.value, state.name) == ("COMPLETED", "NothingStale")
-    assert whole.asked[done:] == ["dvc status --json --with-deps explain publish"]
+    assert whole.asked[done:] == ["dvc status --json --with-deps explain publish report_page"]
 
 
 def test_a_run_that_died_before_the_gate_is_caught_up(prefect, whole):
