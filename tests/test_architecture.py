@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = sorted(path for path in (ROOT / "stages").glob("*.py") if path.name != "__init__.py")
 HEAVY = (
     "torch", "torchvision", "transformers", "great_expectations", "mlflow", "matplotlib", "pandas", "numpy", "scipy",
-    "sklearn", "SimpleITK", "nibabel", "pydicom", "PIL", "cv2", "lxml", "pyarrow", "prefect", "dvc",
+    "sklearn", "SimpleITK", "nibabel", "pydicom", "PIL", "kornia_rs", "lxml", "pyarrow", "prefect", "dvc",
 )  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("import_closure", ROOT / "tests" / "import_closure.py")

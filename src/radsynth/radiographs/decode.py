@@ -76,9 +76,9 @@ def _decode_png(data: bytes, name: str) -> Radiograph:
 
 
 def _decode_grey_png(data: bytes) -> np.ndarray | None:
-    """Pixels of an ordinary grey PNG of 8 or 16 bits, a fifth faster than Pillow; None where Pillow must judge it.
+    """Pixels of an ordinary grey PNG of 8 or 16 bits, in half of Pillow's time; None where Pillow must judge it.
 
-    The chunks are walked first, because libpng complains of a damaged file on stderr.
+    The chunks are walked first: what is cut short, damaged or unusual is named by Pillow.
     """
     if data[24] not in (8, 16) or data[25] != 0:
         return None
@@ -92,11 +92,13 @@ def _decode_grey_png(data: bytes) -> np.ndarray | None:
         at = end + 4
     if kind != b"IEND" or at != len(data):
         return None
-    import cv2
+    from kornia_rs import io as images
 
+    shape = (int.from_bytes(data[20:24]), int.from_bytes(data[16:20]))
+    read = images.decode_image_png_u8 if data[24] == 8 else images.decode_image_png_u16
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+        return read(data, shape, "mono")[..., 0]
+    except Exception:  # it raises nothing more special
         return None
 
 
