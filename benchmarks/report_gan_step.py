@@ -21,12 +21,15 @@ from radsynth.losses.relativistic import relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
+from radsynth.training.chest_data import TARGETS
 from radsynth.training.device import Device
+from radsynth.training.findings import masked_bce
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, same_crop
 
 CPU = torch.device("cpu")
 TOKENS = 80
+LEARNED = torch.ones(len(TARGETS))
 
 
 def random_batch(batch_size: int, size: int, token_width: int, dtype: torch.dtype) -> ReportBatch:
@@ -37,7 +40,9 @@ def random_batch(batch_size: int, size: int, token_width: int, dtype: torch.dtyp
         tokens = torch.randn(batch_size, TOKENS, token_width, dtype=dtype)
         return tokens, torch.ones(batch_size, TOKENS, dtype=torch.bool), torch.zeros(batch_size, dtype=torch.int64)
 
-    return ReportBatch(torch.rand(batch_size, 1, size, size, dtype=dtype) * 2 - 1, *text(), *text(), step=8_000_001)
+    pictures = torch.rand(batch_size, 1, size, size, dtype=dtype) * 2 - 1
+    targets = (torch.rand(batch_size, len(TARGETS)) < 0.1).to(dtype)
+    return ReportBatch(pictures, *text(), *text(), targets, step=8_000_001)
 
 
 def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: ReportBatch, s: TrainReportGan) -> None:
@@ -59,6 +64,7 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     features, fake_patches = judged(fake)
     loss = loss + s.weight_adversarial * relativistic_loss(gan.discriminator.head(features, condition), on_real)
     loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(fake_patches, real_patches)
+    loss = loss + s.weight_findings * masked_bce(gan.discriminator.named(features), b.targets, LEARNED.to(b.targets))
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
     crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
     loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
@@ -70,7 +76,8 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     on_other = gan.discriminator(b.pictures, other)
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
     loss = loss + s.weight_patches * relativistic_loss(real_patches, fake_patches)
-    (s.weight_adversarial * loss).backward()
+    named = masked_bce(gan.discriminator.named(features), b.targets, LEARNED.to(b.targets))
+    (s.weight_adversarial * loss + s.weight_findings * named).backward()
 
 
 def radsynth_step(gan: ReportGan, phases: list[Phase], batch: ReportBatch) -> None:
@@ -84,7 +91,10 @@ def radsynth_step(gan: ReportGan, phases: list[Phase], batch: ReportBatch) -> No
 def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder, Vgg]:
     """The quickstart's networks, freshly drawn."""
     torch.manual_seed(0)
-    gan = ReportGan(size, s.width, s.subpixel, s.noise_size, token_width)
+    gan = ReportGan(
+        size, s.width, s.subpixel, s.noise_size, token_width,
+        attention_gate=s.attention_gate, places=s.discriminator_places, targets=len(TARGETS),
+    )  # fmt: skip
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size)
     return gan, encoder, Vgg(((12,), (24,), (48, 48), (96, 96))).requires_grad_(False)
@@ -99,7 +109,7 @@ def largest_gradient_difference(s: TrainReportGan) -> float:
         torch.set_default_dtype(torch.float64)
         torch.manual_seed(2)
         if ours:
-            radsynth_step(gan, build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"))[0], batch)
+            radsynth_step(gan, build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"), LEARNED.double())[0], batch)
         else:
             textbook_step(gan, encoder, vgg, batch, s)
         torch.set_default_dtype(torch.float32)
@@ -118,7 +128,7 @@ def main() -> None:
     gan, encoder, vgg = networks(s, 256, 384)
     batch = random_batch(s.batch_size, 256, 384, torch.float32)
     plain = [copy.deepcopy(n) for n in (gan, encoder, vgg)]
-    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, s.precision))
+    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, s.precision), LEARNED)
 
     def textbook() -> None:
         textbook_step(*plain, batch, s)

@@ -156,6 +156,16 @@ class TrainReportGan(Section):
     perceptual_crop: Annotated[int, Field(ge=0)]
     """Side of the random square that the perceptual loss sees, pixels; 0 is the whole picture."""
     weight_mismatch: Weight
+    hard_mismatch: bool
+    """Every second step the mismatched report is like the own one: its sides exchanged, or the nearest findings."""
+    weight_findings: Weight
+    """Of naming findings and sides: the discriminator learns it on real pictures, the generator from it (AC-GAN)."""
+    discriminator_places: bool
+    """The discriminator knows where in the picture it finds something, so that it can tell left from right."""
+    switch_sides: bool
+    """The text conditioner learns every second step from reports with left and right exchanged."""
+    attention_gate: float
+    """With which cross-attention to the words enters the fresh generator; it is learned from there."""
     weight_kl: Weight
     r1_gamma: Weight
     r1_every: Positive

@@ -49,7 +49,8 @@ def chest(count: int, seed: int, split: str) -> ChestSet:
         | {f"label_{finding}": np.zeros(count, np.int8) for finding in FINDINGS}
     )
     pixels = np.rint((pictures + 1) * 32767.5).astype(np.uint16)
-    return ChestSet(frame, pixels, rng.normal(size=(count, 4, 12)).astype(np.float16), np.full(count, 4, np.int16))
+    tokens = rng.normal(size=(count, 4, 12)).astype(np.float16)
+    return ChestSet(frame, pixels, tokens, np.full(count, 4, np.int16), np.arange(count))
 
 
 @pytest.fixture(scope="module")

@@ -212,7 +212,8 @@ def chest(count: int, seed: int) -> ChestSet:
         frame[f"label_{finding}"] = np.arange(count) % 2 * (finding == "effusion")
     pixels = rng.integers(0, 40_000, (count, 32, 32)).astype(np.uint16)
     pixels[1::2] += 20_000
-    return ChestSet(frame, pixels, rng.normal(size=(count, 4, 12)).astype(np.float16), np.full(count, 4, np.int16))
+    tokens = rng.normal(size=(count, 4, 12)).astype(np.float16)
+    return ChestSet(frame, pixels, tokens, np.full(count, 4, np.int16), np.arange(count))
 
 
 CORNERS = FeatureSpace(

@@ -68,6 +68,17 @@ def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> N
     assert not torch.allclose(judge(pictures, torch.randn(3, 16)), logits)
 
 
+def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -> None:
+    """Through 1x1 convolutions and a maximum a mirrored map reads the same; the borders of the trunk are left out."""
+    features = torch.randn(2, 32, 8, 8)
+    for places in (False, True):
+        torch.manual_seed(0)
+        judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, targets=5, places=places)
+        same = torch.allclose(judge.named(features), judge.named(features.flip(3)))
+        assert same is not places
+        assert judge.named(features).shape == (2, 5)
+
+
 def test_patches_see_their_neighbourhood_alone() -> None:
     judge = ReportDiscriminator(256, width=4, subpixel=4, condition_width=16)
     picture = torch.randn(1, 1, 256, 256)

@@ -251,6 +251,7 @@ def _write_chest(root: Path, encoder: TextEncoder) -> None:
     np.save(folder / "xrays/pixels.npy", pixels)
     np.save(folder / "embeddings/tokens.npy", tokens)
     np.save(folder / "embeddings/lengths.npy", lengths)
+    np.save(folder / "embeddings/switched.npy", np.arange(len(lengths)))
     write_json(folder / "embeddings/encoder.json", {"digest": encoder.digest})
 
 

@@ -19,6 +19,11 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
     pixels[side == "right", size // 2 :, : size // 2] += 40_000
     tokens = rng.normal(0, 0.1, (count, 6, 12)).astype(np.float16)
     tokens[side == "left", 0, 0], tokens[side == "right", 0, 1] = 3, 3
+    sided = np.flatnonzero(side != "")
+    exchanged = tokens[sided]
+    exchanged[..., [0, 1]] = exchanged[..., [1, 0]]
+    switched = np.arange(count)
+    switched[sided] = count + np.arange(len(sided))
     frame = pd.DataFrame(
         {
             "subject_id": [f"s{i}" for i in range(count)],
@@ -31,7 +36,8 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
     for finding in FINDINGS:
         frame[f"label_{finding}"] = (side != "").astype(np.int8) if finding == "effusion" else np.int8(0)
         frame[f"side_{finding}"] = side if finding == "effusion" else ""
-    return ChestSet(frame, pixels, tokens, np.full(count, 6, np.int16))
+    tokens = np.concatenate([tokens, exchanged])
+    return ChestSet(frame, pixels, tokens, np.full(len(tokens), 6, np.int16), switched)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
-from radsynth.training.chest_data import ChestSet
+from radsynth.training.chest_data import TARGETS, ChestSet
 from radsynth.training.device import pick_device
 from radsynth.training.models import load_model, save_model
 from radsynth.training.report_gan import (
@@ -47,6 +47,11 @@ SETTINGS = TrainReportGan(
     low_pass_pixels=2,
     perceptual_crop=16,
     weight_mismatch=0.5,
+    hard_mismatch=True,
+    weight_findings=1.0,
+    discriminator_places=True,
+    switch_sides=True,
+    attention_gate=0.5,
     weight_kl=0.01,
     r1_gamma=1.0,
     r1_every=2,
@@ -60,11 +65,11 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     """A fresh game, its first batch, and what each move reports."""
     torch.manual_seed(0)
     settings = SETTINGS.model_copy(update=changes)
-    gan = ReportGan(32, 4, 2, 8, 12)
+    gan = ReportGan(32, 4, 2, 8, 12, targets=len(TARGETS), places=True)
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(32, 4, 2, 8)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
-    phases, _ = build_phases(gan, encoder, vgg, settings, pick_device())
+    phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)))
     return gan, encoder, phases, report_batches(chest_set, 4, 0)(0)
 
 
@@ -101,6 +106,7 @@ def test_the_generator_move_teaches_generator_and_encoder(chest_set: ChestSet) -
         ("weight_perceptual", "g_perceptual"),
         ("weight_texture", "g_texture"),
         ("weight_patches", "g_patches"),
+        ("weight_findings", "g_findings"),
     ],
 )
 def test_a_weight_of_zero_removes_its_term(chest_set: ChestSet, weight: str, loss: str) -> None:
@@ -135,6 +141,33 @@ def test_a_mismatched_report_names_another_finding_or_side(chest_set: ChestSet) 
     others = other_reports(chest_set, chosen, 0)
     sides = chest_set.frame["side_effusion"].to_numpy()
     assert (sides[others] != sides[chosen]).all()
+
+
+def test_the_nearest_mismatch_differs_least(chest_set: ChestSet) -> None:
+    chosen = np.arange(len(chest_set))
+    chest_set.frame["label_mass"] = chosen % 2
+    targets = chest_set.targets
+
+    def differences(nearest: bool) -> np.ndarray:
+        others = other_reports(chest_set, chosen, 0, nearest=nearest)
+        return (targets[others] != targets[chosen]).sum(1)
+
+    assert (differences(True) > 0).all()
+    assert (differences(True) <= differences(False)).all()
+    assert differences(True).sum() < differences(False).sum()
+
+
+def test_a_hard_mismatch_is_the_own_report_with_its_sides_exchanged(chest_set: ChestSet) -> None:
+    soft, hard = (report_batches(chest_set, 16, 0, hard=hard)(16) for hard in (False, True))
+    assert torch.equal(soft.tokens, hard.tokens)
+    one_sided = soft.targets[:, TARGETS.index("effusion")] == 1
+    assert 0 < one_sided.sum() < 16
+    exchanged = hard.tokens[one_sided][..., [1, 0, *range(2, 12)]]
+    assert torch.equal(hard.other_tokens[one_sided], exchanged)
+    assert not torch.equal(soft.other_tokens[one_sided], exchanged)
+    assert torch.equal(
+        report_batches(chest_set, 16, 0, hard=True)(0).other_tokens, report_batches(chest_set, 16, 0)(0).other_tokens
+    )
 
 
 def test_the_conditioner_learns_to_tell_the_sides_apart(chest_set: ChestSet) -> None:

@@ -129,17 +129,24 @@ def realism_maps(discriminator: ReportDiscriminator, pictures: Tensor, method: s
 
 
 @torch.inference_mode()
-def patch_maps(discriminator: ReportDiscriminator, pictures: Tensor) -> np.ndarray:
-    """The mean of the discriminator's two patch logits around every pixel (n, S, S): large where it looks real.
-
-    The patches tile the picture evenly, so that a place of the map lies over the middle of what it sees.
-    """
+def finest_patches(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
+    """The discriminator's logits (n, h, w) of its smallest patches, each as they lie on pictures (n, 1, S, S)."""
+    read = discriminator.patch[0]
     found = []
     for start in range(0, len(pictures), BATCH):
-        maps = discriminator.trunk(pictures[start : start + BATCH])
-        logits = [conv(F.leaky_relu(x, 0.2))[:, 0] for conv, x in zip(discriminator.patch, maps, strict=False)]
-        found.append(np.mean([enlarged(one.float().numpy(), pictures.shape[-1]) for one in logits], axis=0))
-    return np.concatenate(found)
+        found.append(read(F.leaky_relu(discriminator.trunk(pictures[start : start + BATCH])[0], 0.2))[:, 0])
+    return torch.cat(found)
+
+
+def unusual_patches(discriminator: ReportDiscriminator, pictures: Tensor, usual: Tensor) -> np.ndarray:
+    """How far the logits of the smallest patches are from what they are there on `usual` pictures (n, S, S).
+
+    In standard deviations over the usual ones, either way: what neither real nor drawn pictures ever showed can look
+    more real than anything as well as less. The logits differ much from place to place; left in, that shows anatomy.
+    """
+    known, found = (finest_patches(discriminator, x) for x in (usual, pictures))
+    apart = (found - known.mean(0)).abs() / (known.std(0, correction=0) + 1e-6)
+    return enlarged(apart.float().numpy(), pictures.shape[-1])
 
 
 def known_lesions(data: ChestSet, raw: str | Path, findings: tuple[str, ...]) -> pd.DataFrame:

@@ -195,7 +195,9 @@ def closer_look(chest: Chest, judged: Choice, plots: Path) -> Found:
 
 def planted_flaws(chest: Chest, agreed: Choice, plots: Path) -> Found:
     """A stripe, and a lesion on the wrong side, in real pictures: do the discriminator's maps find them?"""
-    figures, striped = study.plant_stripes(chest.gan, chest.data, chest.own.images, "hirescam", **chest.told)
+    figures, striped = study.plant_stripes(
+        chest.gan, chest.data, chest.validation, chest.own.images, "hirescam", **chest.told
+    )
     found, moved = Found(figures), None
     planted = study.plant_wrong_side(chest.gan, chest.encoder, chest.lesions, *agreed, **chest.told)
     if planted is None:
@@ -205,7 +207,7 @@ def planted_flaws(chest: Chest, agreed: Choice, plots: Path) -> Found:
         moved = planted[1]
     overlays.draw_planted(striped, moved, plots / "planted.png")
     for name, what in (
-        ("planted_stripe_patches", "The map of the discriminator's patch logits"),
+        ("planted_stripe_patches", "The map of how unusual the discriminator's patch logits are"),
         ("planted_stripe_realism", "The discriminator's map of realism"),
         ("planted_wrong_side", "The discriminator's map of agreement"),
     ):

@@ -24,8 +24,8 @@ from radsynth.explain.chest import (
     judge_layers,
     known_lesions,
     lesion_masks,
-    patch_maps,
     realism_maps,
+    unusual_patches,
     usual_layer,
 )
 from radsynth.explain.faithfulness import deletion_insertion, road
@@ -299,15 +299,32 @@ class Planted:
 
 
 def plant_stripes(
-    gan: ReportGan, data: ChestSet, count: int, method: str, split: str, seed: int, repetitions: int
+    gan: ReportGan,
+    data: ChestSet,
+    usual: ChestSet,
+    count: int,
+    method: str,
+    split: str,
+    seed: int,
+    repetitions: int,
 ) -> tuple[dict[str, Any], Planted]:
-    """A stripe in real X-rays, looked for by the patch logits and by the map of the realism logit."""
+    """A stripe in real X-rays, looked for by the patch logits and by the map of the realism logit.
+
+    Parameters
+    ----------
+    usual
+        Other real pictures, that say which patch logits are usual at each place.
+    """
     rows = spread(len(data), count)
     clean = data.pictures(rows)[:, 0].numpy()
     pictures, masks = stripes(clean, seed)
     patients = data.frame["subject_id"].to_numpy()[rows]
+    known = usual.pictures(np.arange(len(usual)))
     kinds: dict[str, tuple[str, Callable[[Tensor], np.ndarray]]] = {
-        "stripe_patches": ("a stripe, the discriminator's patch logits", lambda x: patch_maps(gan.discriminator, x)),
+        "stripe_patches": (
+            "a stripe, how unusual the discriminator's patch logits are at their place",
+            lambda x: -unusual_patches(gan.discriminator, x, known),
+        ),
         "stripe_realism": ("a stripe, map of realism", lambda x: realism_maps(gan.discriminator, x, method)),
     }
     figures, maps = {}, {}

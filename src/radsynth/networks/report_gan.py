@@ -96,6 +96,8 @@ class ReportGenerator(nn.Module):
         Widths of the noise, of `TextConditioner`'s output, of the BERT features.
     attention_at
         Resolutions with cross-attention to the tokens.
+    attention_gate
+        With which it enters at first.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class ReportGenerator(nn.Module):
         condition_width: int,
         token_width: int,
         attention_at: tuple[int, ...] = (16,),
+        attention_gate: float = 0.0,
     ) -> None:
         super().__init__()
         style = 2 * condition_width
@@ -123,7 +126,11 @@ class ReportGenerator(nn.Module):
         self.start = nn.Linear(style, channels[4] * 16)
         self.blocks = nn.ModuleList(_UpBlock(channels[a], channels[b], style) for a, b in pairwise(resolutions))
         self.attention = nn.ModuleDict(
-            {str(r): CrossAttention(channels[r], token_width) for r in attention_at if r in channels}
+            {
+                str(r): CrossAttention(channels[r], token_width, gate=attention_gate)
+                for r in attention_at
+                if r in channels
+            }
         )
         self.to_picture = _subpixel_conv(width, subpixel, gain=0.5)
 
@@ -200,14 +207,22 @@ class ReportDiscriminator(nn.Module):
     pass over a picture answers for its own and for a mismatched report. Free of normalisation layers, so gradients
     with respect to its activations are meaningful for class activation maps.
 
+    A maximum over the places alone could not tell left from right, so `places` adds what tells them apart to the maps
+    that it is taken of. `targets` asks for so many findings to be named from the same maxima, as an auxiliary
+    classifier (Odena et al. 2017) that reads no report.
+
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
     """
 
-    def __init__(self, size: int, width: int, subpixel: int, condition_width: int) -> None:
+    def __init__(
+        self, size: int, width: int, subpixel: int, condition_width: int, *, targets: int = 0, places: bool = False
+    ) -> None:
         super().__init__()
         self.trunk = _Trunk(size, width, subpixel)
         channels = self.trunk.out_channels
+        self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
+        self.names = nn.Linear(channels, targets) if targets else None
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
@@ -231,9 +246,19 @@ class ReportDiscriminator(nn.Module):
     def head(self, features: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of feature maps under conditions (B, condition_width)."""
         realism = self.realism(F.avg_pool2d(features, 2).flatten(1)).squeeze(1)
-        read = F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
+        read = self.read(features)
         agreement = (self.project_map(condition) * read).sum(1) / math.sqrt(read.shape[1])
         return (realism + agreement).float()
+
+    def read(self, features: Tensor) -> Tensor:
+        """What is found anywhere in the picture (B, C): the maximum over the places of feature maps."""
+        if self.place is not None:
+            features = features + self.place
+        return F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
+
+    def named(self, features: Tensor) -> Tensor:
+        """Logits (B, targets) of findings on the pictures that gave the feature maps; needs `targets`."""
+        return self.names(self.read(features)).float()
 
     def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,), positive for real and agreeing."""

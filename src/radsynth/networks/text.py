@@ -53,17 +53,17 @@ class TextConditioner(nn.Module):
 class CrossAttention(nn.Module):
     """Every place of a feature map reads the report's tokens (Vaswani et al. 2017), added to the map.
 
-    The result enters through a gate that starts at zero, so that a fresh network is the one without attention.
+    The result enters through a gate; at 0, a fresh network is the one without attention.
     """
 
-    def __init__(self, channels: int, token_width: int, heads: int = 4) -> None:
+    def __init__(self, channels: int, token_width: int, heads: int = 4, gate: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Conv2d(channels, channels, 1)
         self.keys = nn.Linear(token_width, channels)
         self.values = nn.Linear(token_width, channels)
         self.out = nn.Conv2d(channels, channels, 1)
-        self.gate = nn.Parameter(torch.zeros(1))
+        self.gate = nn.Parameter(torch.full((1,), gate))
 
     def forward(self, features: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Features (B, C, H, W) -> the same shape; tokens (B, T, token_width), mask (B, T) bool."""

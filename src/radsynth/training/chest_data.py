@@ -18,18 +18,26 @@ from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, VIEWS
 TARGETS: tuple[str, ...] = FINDINGS + tuple(f"{f}_{side}" for f in SIDED_FINDINGS for side in ("left", "right"))
 """Names of the columns of `ChestSet.targets`: every finding, then every sided finding by side."""
 
+OTHER_SIDE: np.ndarray = np.r_[
+    np.arange(len(FINDINGS)), np.arange(len(FINDINGS), len(TARGETS)).reshape(-1, 2)[:, ::-1].ravel()
+]
+"""Where each column of `ChestSet.targets` goes when left and right are exchanged."""
+
 
 @dataclass(frozen=True)
 class ChestSet:
     """The examples of one split: rows of the chest manifest, and the packs they point into.
 
-    `pixels` is uint16 (N, S, S); `tokens` float16 (R, T, D) and `lengths` int16 (R,), all memory-mapped.
+    `pixels` is uint16 (N, S, S); `tokens` float16 (Q, T, D) and `lengths` int16 (Q,), all memory-mapped. `switched`
+    int64 (R,) tells for every report in which of the Q rows it stands with left and right exchanged: its own where it
+    names no side.
     """
 
     frame: pd.DataFrame
     pixels: np.ndarray
     tokens: np.ndarray
     lengths: np.ndarray
+    switched: np.ndarray
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -67,9 +75,17 @@ class ChestSet:
         stored = self.pixels[self.frame["image_row"].to_numpy()[indices]]
         return torch.from_numpy(stored.astype(np.float32)).div_(32767.5).sub_(1)[:, None]
 
-    def text(self, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of the reports, cut to the longest: tokens (B, T, D) float32, mask (B, T) bool, view (B,) int64."""
+    def text(self, indices: np.ndarray, switched: np.ndarray | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Features of the reports, cut to the longest: tokens (B, T, D) float32, mask (B, T) bool, view (B,) int64.
+
+        Parameters
+        ----------
+        switched
+            (B,) bool: which of them to read with left and right exchanged; by default none.
+        """
         rows = self.frame["report_row"].to_numpy()[indices]
+        if switched is not None:
+            rows = np.where(switched, self.switched[rows], rows)
         lengths = self.lengths[rows].astype(np.int64)
         longest = max(int(lengths.max()), 1)
         tokens = torch.from_numpy(self.tokens[rows, :longest].astype(np.float32))
@@ -88,7 +104,7 @@ def load_chest(
     manifest
         The table that `split_chest` writes.
     xrays, embeddings
-        Folders with ``pixels.npy``, and with ``tokens.npy`` and ``lengths.npy``.
+        Folders with ``pixels.npy``, and with ``tokens.npy``, ``lengths.npy`` and ``switched.npy``.
 
     Raises
     ------
@@ -100,7 +116,10 @@ def load_chest(
     pixels = np.load(Path(xrays) / "pixels.npy", mmap_mode="r")
     tokens = np.load(Path(embeddings) / "tokens.npy", mmap_mode="r")
     lengths = np.load(Path(embeddings) / "lengths.npy", mmap_mode="r")
-    found = {s: ChestSet(g.reset_index(drop=True), pixels, tokens, lengths) for s, g in frame.groupby("split")}
+    switched = np.load(Path(embeddings) / "switched.npy")
+    found = {
+        s: ChestSet(g.reset_index(drop=True), pixels, tokens, lengths, switched) for s, g in frame.groupby("split")
+    }
     if "train" not in found:
         raise RadsynthError(f"no training picture with view {' or '.join(views)}", where=manifest)
     return found

@@ -9,10 +9,13 @@ must reconstruct x, the other draws z from N(0, I) and is only judged. So the L1
           + w_l1 |G - x|_1 + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1
           + w_tex |s(VGG(G)) - s(VGG(x))|_1 + w_kl KL(E(x) || N(0, I))     (first half)
 
-with P the discriminator's patch logits, s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6),
-and f = softplus: the relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every
-`r1_every` steps (Karras et al. 2020) on D plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs.
-5-9), mismatched reports of GAN-INT-CLS (Reed et al. 2016), patches of pix2pix (Isola et al. 2017).
+    and w_find BCE(C(x), y) to L_D, w_find BCE(C(G(z,t)), y) to L_G, with y the findings and sides of the report
+
+with P the discriminator's patch logits, C its naming of findings (Odena et al. 2017, AC-GAN, on real pictures alone),
+s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6), and f = softplus: the relativistic
+pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every `r1_every` steps (Karras et al. 2020) on D
+plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched reports of GAN-INT-CLS (Reed
+et al. 2016), every second time as like the own one as can be, patches of pix2pix (Isola et al. 2017).
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, 
 from radsynth.networks.text import TextConditioner
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
-from radsynth.training.chest_data import TARGETS, ChestSet, learnable
+from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet, learnable
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 from radsynth.training.findings import masked_bce, predict
@@ -68,6 +71,7 @@ class ReportBatch:
     other_tokens: Tensor
     other_mask: Tensor
     other_view: Tensor
+    targets: Tensor
     step: int
 
     def to(self, device: torch.device) -> ReportBatch:
@@ -81,12 +85,14 @@ class ReportGan(nn.Module):
 
     Parameters
     ----------
-    size, width, subpixel, noise_size
+    size, width, subpixel, noise_size, attention_gate
         See `ReportGenerator`.
     token_width
         Width of the BERT features.
     attention_at
         Resolutions of the generator with cross-attention.
+    places, targets
+        See `ReportDiscriminator`.
     """
 
     def __init__(
@@ -97,6 +103,9 @@ class ReportGan(nn.Module):
         noise_size: int,
         token_width: int,
         attention_at: tuple[int, ...] = (16,),
+        attention_gate: float = 0.0,
+        places: bool = False,
+        targets: int = 0,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -106,13 +115,16 @@ class ReportGan(nn.Module):
             "noise_size": noise_size,
             "token_width": token_width,
             "attention_at": list(attention_at),
+            "attention_gate": attention_gate,
+            "places": places,
+            "targets": targets,
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
         self.generator = ReportGenerator(
-            size, width, subpixel, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at)
-        )
-        self.discriminator = ReportDiscriminator(size, width, subpixel, CONDITION_WIDTH)
+            size, width, subpixel, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at), attention_gate
+        )  # fmt: skip
+        self.discriminator = ReportDiscriminator(size, width, subpixel, CONDITION_WIDTH, targets=targets, places=places)
 
     def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
@@ -153,21 +165,30 @@ def as_batch(pictures: np.ndarray) -> Tensor:
 
 
 def train_conditioner(
-    data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64
+    data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64, switch_sides: bool = True
 ) -> tuple[TextConditioner, Outcome]:
     """Teach the conditioner to say a report's findings with their sides; seconds, text alone, then frozen.
 
     The linear layer that reads the labels off the condition is thrown away.
+
+    Parameters
+    ----------
+    switch_sides
+        Exchange left and right, in text and labels, in every second batch: a few hundred reports name a finding on
+        one side too seldom for the words to be told from the company they keep.
     """
     torch.manual_seed(seed)
     conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH).to(device.device)
     head = nn.Linear(CONDITION_WIDTH, len(TARGETS)).to(device.device)
     targets = data.targets
     weight = torch.from_numpy(learnable(targets, 3).astype(np.float32)).to(device.device)
-    optimizer = torch.optim.Adam([*conditioner.parameters(), *head.parameters()], lr=1e-3)
+    optimizer = torch.optim.Adam([*conditioner.parameters(), *head.parameters()], lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
         chosen = batch_indices(len(data), batch_size, seen, seed)
+        if switch_sides and seen // batch_size % 2:
+            everywhere = np.ones(len(chosen), bool)
+            return (*data.text(chosen, everywhere), torch.from_numpy(targets[chosen][:, OTHER_SIDE]))
         return (*data.text(chosen), torch.from_numpy(targets[chosen]))
 
     def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -178,7 +199,9 @@ def train_conditioner(
 
     outcome = train(
         what="reading findings off the reports",
-        phases=[Phase("text", (conditioner, head), optimizer, accumulate)],
+        phases=[
+            Phase("text", (conditioner, head), optimizer, accumulate, lambda n: linear_decay(n, images_seen, 2e-3))
+        ],
         batch_at=batch_at,
         batch_size=batch_size,
         images_seen=images_seen,
@@ -190,11 +213,16 @@ def train_conditioner(
 
 
 def build_phases(
-    gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device
+    gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device, learned: Tensor
 ) -> tuple[list[Phase], dict[str, torch.optim.Optimizer]]:
     """The two moves of a step; the equations are at the top of this file.
 
     The generator moves first, so that the discriminator learns from the very pictures that were just drawn.
+
+    Parameters
+    ----------
+    learned
+        (len(TARGETS),) 1 for findings and sides that are named often enough to be learned, else 0.
     """
     generator, discriminator, s = gan.generator, gan.discriminator, settings
 
@@ -220,6 +248,9 @@ def build_phases(
         logit, patches = judged(pictures, condition)
         return logit + s.weight_patches * patches.mean(1)
 
+    def named(features: Tensor, targets: Tensor) -> Tensor:
+        return masked_bce(discriminator.named(features), targets, learned)
+
     def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
         b = batch.to(device.device)
         half = len(b.pictures) if warming(b) else (len(b.pictures) + 1) // 2
@@ -237,8 +268,12 @@ def build_phases(
             if s.weight_adversarial and not warming(b):
                 with torch.no_grad():
                     on_real, real_patches = judged(b.pictures, condition)
-                on_fake, fake_patches = judged(fake, condition)
+                features, fake_patches = discriminator.features_and_patches(fake)
+                on_fake = discriminator.head(features, condition)
                 losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
+                if s.weight_findings:
+                    losses["g_findings"] = named(features, b.targets)
+                    loss = loss + s.weight_findings * losses["g_findings"]
                 loss = loss + s.weight_adversarial * losses["g_adversarial"]
                 if s.weight_patches:
                     losses["g_patches"] = relativistic_loss(fake_patches, real_patches)
@@ -281,6 +316,9 @@ def build_phases(
                 losses["d_realism"] + s.weight_patches * losses["d_patches"] + s.weight_mismatch * losses["d_mismatch"]
             )
             loss = s.weight_adversarial * loss
+            if s.weight_findings:
+                losses["d_findings"] = named(on_pictures, b.targets)
+                loss = loss + s.weight_findings * losses["d_findings"]
         if s.r1_gamma and batch.step % s.r1_every == 0:
             pictures, twice = torch.cat([b.pictures, fake]), torch.cat([condition, condition])
             with device.autocast():
@@ -315,21 +353,46 @@ def same_crop(one: Tensor, other: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return one[..., y : y + side, x : x + side], other[..., y : y + side, x : x + side]
 
 
-def other_reports(data: ChestSet, chosen: np.ndarray, seed: int | tuple[int, ...]) -> np.ndarray:
-    """For each example the index of a report that names another set of findings, or another side; int64 (B,)."""
+def other_reports(
+    data: ChestSet, chosen: np.ndarray, seed: int | tuple[int, ...], *, nearest: bool = False
+) -> np.ndarray:
+    """For each example the index of a report that names another set of findings, or another side; int64 (B,).
+
+    Parameters
+    ----------
+    nearest
+        Of 32 reports take the one that differs least, instead of the first.
+    """
     signatures = np.nan_to_num(data.targets, nan=2.0)
     candidates = np.random.default_rng(seed).integers(0, len(data), (len(chosen), 32))
-    differs = (signatures[candidates] != signatures[chosen][:, None]).any(2)
-    return candidates[np.arange(len(chosen)), differs.argmax(1)]
+    differences = (signatures[candidates] != signatures[chosen][:, None]).sum(2)
+    differs = differences > 0
+    order = np.where(differs, differences, differences.max() + 1).argmin(1) if nearest else differs.argmax(1)
+    return candidates[np.arange(len(chosen)), order]
 
 
-def report_batches(data: ChestSet, batch_size: int, seed: int) -> Callable[[int], ReportBatch]:
-    """Images seen -> batch, each example with a report of other findings."""
+def report_batches(data: ChestSet, batch_size: int, seed: int, *, hard: bool = False) -> Callable[[int], ReportBatch]:
+    """Images seen -> batch, each example with a report of other findings.
+
+    Parameters
+    ----------
+    hard
+        In every second batch the other report is as like as can be: the own one with left and right exchanged where
+        that makes a difference, else the nearest of some.
+    """
+    targets = data.targets
+    one_sided = (np.nan_to_num(targets) != np.nan_to_num(targets[:, OTHER_SIDE])).any(1)
 
     def batch_at(seen: int) -> ReportBatch:
+        step = seen // batch_size
         chosen = batch_indices(len(data), batch_size, seen, seed)
-        others = other_reports(data, chosen, (seed, seen, 2))
-        return ReportBatch(data.pictures(chosen), *data.text(chosen), *data.text(others), seen // batch_size)
+        alike = hard and step % 2 == 1
+        others = other_reports(data, chosen, (seed, seen, 2), nearest=alike)
+        mirrored = one_sided[chosen] & alike
+        text = data.text(np.where(mirrored, chosen, others), mirrored)
+        return ReportBatch(
+            data.pictures(chosen), *data.text(chosen), *text, torch.from_numpy(targets[chosen]), step=step
+        )
 
     return batch_at
 
@@ -355,17 +418,27 @@ def train_report_gan(
         Called with the images seen and the averaged model at every validation, for example to draw a grid.
     """
     data = sets["train"]
-    conditioner, _ = train_conditioner(data, settings.text_warmup_images, seed, device)
-    torch.manual_seed(seed)
-    gan = ReportGan(data.size, settings.width, settings.subpixel, settings.noise_size, data.token_width).to(
-        device.device
+    conditioner, _ = train_conditioner(
+        data, settings.text_warmup_images, seed, device, switch_sides=settings.switch_sides
     )
+    torch.manual_seed(seed)
+    gan = ReportGan(
+        data.size,
+        settings.width,
+        settings.subpixel,
+        settings.noise_size,
+        data.token_width,
+        attention_gate=settings.attention_gate,
+        places=settings.discriminator_places,
+        targets=len(TARGETS) if settings.weight_findings else 0,
+    ).to(device.device)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size)
     encoder.to(device.device)
     vgg = vgg.to(device.device)
-    phases, optimizers = build_phases(gan, encoder, vgg, settings, device)
+    learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
+    phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
     ema = Ema(gan.generator, settings.ema_half_life_images)
     chosen = sets.get("validation", data)
     used = copy.deepcopy(gan).eval()
@@ -381,7 +454,7 @@ def train_report_gan(
     outcome = train(
         what="training the report GAN",
         phases=phases,
-        batch_at=report_batches(data, settings.batch_size, seed),
+        batch_at=report_batches(data, settings.batch_size, seed, hard=settings.hard_mismatch),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,
         device=device,
