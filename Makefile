@@ -8,6 +8,8 @@ export GX_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where it is set, each of the pipeline's programs compiles five thousand modules anew: ten seconds a stage.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro report schedule test story lint bench ui lock clean

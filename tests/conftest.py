@@ -65,6 +65,7 @@ def small_cyclegan() -> TrainCyclegan:
         width=4,
         blocks=1,
         skip_connections=True,
+        end_kernel=3,
         hu_window=(-1024.0, 2000.0),
         head_channels=True,
         discriminator_layers=1,

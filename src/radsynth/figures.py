@@ -25,8 +25,11 @@ def _new_figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
     """Write a PNG without the program's version in it, so that equal pictures are equal bytes."""
+    figure.set_dpi(dpi)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+        # drawn once: `savefig` draws everything a first time to measure it, which the layout has done already.
+        # Level 1 takes a third of the time of the usual level 6, for files a fifth larger.
+        figure.canvas.print_png(temporary, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
 
 
 def picture_grid(

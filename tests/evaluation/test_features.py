@@ -34,6 +34,20 @@ def test_the_imagenet_network_knows_a_palace_and_a_flower():
     assert best == [698, 985], "ImageNet classes palace and daisy"
 
 
+def test_folded_norms_change_no_output():
+    torch.manual_seed(0)
+    network = EfficientNetLite0(classes=3).eval()
+    for norm in (m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.5, 2)
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        before = network(pictures)
+        after = network.fold_norms()(pictures)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+
+
 def test_imagenet_features_carry_their_digest_and_do_not_depend_on_the_batch_size():
     space = imagenet_space(cpu_device())
     assert space.digest == "579344248a93"

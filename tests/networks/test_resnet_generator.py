@@ -86,3 +86,11 @@ def test_skips_carry_a_fine_edge_past_the_bottleneck():
     for network, sees in ((with_skips, True), (plain, False)):
         network.encoder[2].register_forward_hook(lambda module, read, out: torch.zeros_like(out))
         assert bool((network(stripes) - network(-stripes)).abs().max() > 1e-3) == sees
+
+
+def test_the_ends_are_as_wide_as_asked_and_keep_the_size():
+    for side in (3, 7):
+        network = ResnetGenerator(2, 1, 4, 1, skips=True, end_kernel=side)
+        kernels = [m.kernel_size for m in network.modules() if isinstance(m, nn.Conv2d)]
+        assert kernels[0] == kernels[-1] == (side, side)
+        assert network(torch.zeros(1, 2, 16, 16)).shape == (1, 1, 16, 16)

@@ -72,8 +72,8 @@ class CopyDetector:
         against = (self.gallery if gallery is None else gallery).T
         for rows in _blocks(count):
             best = None
-            for moved in _shifts(_fine(pictures(rows))):
-                found = self.describe(_small(moved)) @ against
+            for moved in _shifted(_fine(pictures(rows))):
+                found = self.describe(moved) @ against
                 best = found if best is None else np.maximum(best, found, out=best)
             yield best
 
@@ -214,15 +214,22 @@ def _fine(pictures: Tensor) -> Tensor:
 
 def _small(fine: Tensor) -> np.ndarray:
     """Fine pictures -> (B, P) float32, each with mean 0 and variance 1 (unless it is flat)."""
-    small = F.avg_pool2d(fine, FINER).flatten(1).numpy()
-    small = small - small.mean(1, keepdims=True)
-    return small / np.maximum(small.std(1, keepdims=True), 1e-6)
+    return _standardised(F.avg_pool2d(fine, FINER))
 
 
-def _shifts(fine: Tensor) -> Iterator[Tensor]:
-    """Fine pictures moved by up to a pixel of the small picture either way, step by step; edges repeated."""
-    size, reach = fine.shape[-1], FINER
-    padded = F.pad(fine, (reach,) * 4, mode="replicate")
-    for y in range(2 * reach + 1):
-        for x in range(2 * reach + 1):
-            yield padded[:, :, y : y + size, x : x + size]
+def _standardised(small: Tensor) -> np.ndarray:
+    flat = small.flatten(1).numpy()
+    flat = flat - flat.mean(1, keepdims=True)
+    return flat / np.maximum(flat.std(1, keepdims=True), 1e-6)
+
+
+def _shifted(fine: Tensor) -> Iterator[np.ndarray]:
+    """`_small` of fine pictures moved by up to a pixel of the small picture either way, step by step; edges repeated.
+
+    All shifts share the means over squares: each takes every `FINER`-th of them, from another start.
+    """
+    means = F.avg_pool2d(F.pad(fine, (FINER,) * 4, mode="replicate"), FINER, stride=1)
+    last = fine.shape[-1] - FINER + 1
+    for y in range(2 * FINER + 1):
+        for x in range(2 * FINER + 1):
+            yield _standardised(means[:, :, y : y + last : FINER, x : x + last : FINER])

@@ -17,7 +17,7 @@ from radsynth.evaluation.copies import Pictures
 from radsynth.files import sha256_of
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.efficientnet_lite import FEATURES, EfficientNetLite0
-from radsynth.training.device import Device
+from radsynth.training.device import NETWORK_LAYOUT, Device
 
 IMAGENET_SIDE = 224
 """Side at which EfficientNet-Lite0 was trained, pixels."""
@@ -66,7 +66,7 @@ def imagenet_space(device: Device) -> FeatureSpace:
     network = EfficientNetLite0()
     weights = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name.replace("._", ".").removeprefix("_"): value for name, value in weights.items()})
-    network.eval().requires_grad_(False).to(device.device, memory_format=torch.channels_last)
+    network.fold_norms().requires_grad_(False).to(device.device, memory_format=NETWORK_LAYOUT)
 
     def read(pictures: Tensor) -> Tensor:
         grey = (pictures.float() + 1) * 127.5

@@ -103,7 +103,6 @@ def evaluate_report_gan(
     dict
         Counterfactual pairs by kind.
     """
-    judge.to(memory_format=torch.channels_last)
     rows = np.arange(len(test))
     real_pictures = test.pictures(rows)[:, 0].numpy()
     real_logits, real_features = read_pictures(judge, real_pictures, device)

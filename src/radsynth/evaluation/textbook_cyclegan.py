@@ -29,7 +29,13 @@ def textbook_settings(own: TrainCyclegan, pairs: int) -> TrainCyclegan:
     Networks are as wide and deep, batches as large and learning rates as high as ours. It is measured as it is at the
     end, validated once.
     """
-    changed = {"head_channels": False, "skip_connections": False, "discriminator_norm": True, "simulated_images": 0}
+    changed = {
+        "head_channels": False,
+        "skip_connections": False,
+        "end_kernel": 7,
+        "discriminator_norm": True,
+        "simulated_images": 0,
+    }
     changed |= {"images_seen": pairs, "validate_images": pairs}
     return own.model_copy(update=WEIGHTS | changed)
 

@@ -87,8 +87,9 @@ class Atlas(nn.Module):
 
     def posterior(self, density: Tensor, seen: Tensor) -> Tensor:
         """p(level | place, depth, seen) of a `density` (B, LEVELS, Y, X); `seen` (B, 1, Y, X) in -1..1."""
-        product = density * self.likelihood.to(density)[:, seen_level(seen[:, 0])].movedim(0, 1)
-        return product / product.sum(1, keepdim=True).clamp_min(1e-12)
+        likely = self.likelihood.T.to(density)[seen_level(seen[:, 0])]
+        product = density.movedim(1, -1) * likely
+        return (product / product.sum(-1, keepdim=True).clamp_min(1e-12)).movedim(-1, 1)
 
     def median(self, density: Tensor) -> Tensor:
         """The median grey value (B, 1, Y, X), float32 in -1..1, -1 outside the head; even within a level."""
@@ -99,14 +100,17 @@ class Atlas(nn.Module):
 
         A `share` (B, 1, Y, X), uniform in 0..1 at each pixel, draws from the density.
         """
-        reached = density.cumsum(1)
-        wanted = share * reached[:, -1:]
-        level = (reached < wanted).sum(1, keepdim=True).clamp_max(LEVELS - 1)
-        own = density.gather(1, level)
-        below = reached.gather(1, level) - own
+        by_pixel = density.movedim(1, -1)
+        share = share.movedim(1, -1) if isinstance(share, Tensor) else share
+        with torch.autocast(density.device.type, enabled=False):  # cumulated: the levels lie side by side in memory
+            reached = by_pixel @ torch.ones(LEVELS, LEVELS, dtype=density.dtype, device=density.device).triu()
+        wanted = share * reached[..., -1:]
+        level = torch.searchsorted(reached.contiguous(), wanted.contiguous()).clamp_max(LEVELS - 1)
+        own = by_pixel.gather(-1, level)
+        below = reached.gather(-1, level) - own
         edges = self.edges.to(density)
         value = edges[level] + (wanted - below) / own.clamp_min(1e-12) * (edges[level + 1] - edges[level])
-        return torch.where(reached[:, -1:] > 0, value, -1.0).clamp(-1, 1)
+        return torch.where(reached[..., -1:] > 0, value, -1.0).clamp(-1, 1).movedim(-1, 1)
 
 
 def seen_level(seen: Tensor) -> Tensor:

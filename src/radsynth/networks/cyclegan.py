@@ -37,6 +37,7 @@ def cyclegan_networks(
     discriminator_norm: bool = False,
     skips: bool = False,
     last_weights: float = 0.02,
+    end_kernel: int = 7,
 ) -> nn.ModuleDict:
     """Build and initialise `mr_to_ct`, `ct_to_mr`, `discriminator_ct` and `discriminator_mr`.
 
@@ -59,11 +60,13 @@ def cyclegan_networks(
     last_weights
         Standard deviation of the weights of a generator's last convolution: small for one that says what differs from
         a picture that is nearly right.
+    end_kernel
+        Side of a generator's first and last convolution.
     """
     networks = nn.ModuleDict(
         {
-            "mr_to_ct": ResnetGenerator(generator_channels, 1, width, blocks, skips),
-            "ct_to_mr": ResnetGenerator(generator_channels, 1, width, blocks, skips),
+            "mr_to_ct": ResnetGenerator(generator_channels, 1, width, blocks, skips, end_kernel),
+            "ct_to_mr": ResnetGenerator(generator_channels, 1, width, blocks, skips, end_kernel),
             "discriminator_ct": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
             "discriminator_mr": PatchGan(discriminator_channels, width, discriminator_layers, discriminator_norm),
         }

@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Image to image: 7x7, two halvings, residual blocks, two doublings, 7x7, tanh.
+    """Image to image: a convolution, two halvings, residual blocks, two doublings, a convolution, tanh.
 
     Doubling is nearest-neighbour resizing and a convolution: a transposed convolution leaves a checkerboard. The
     last convolution and the tanh run in float32 also under autocast: bfloat16 near 1.0 is a step of 5.9 HU for a
@@ -70,6 +70,8 @@ class ResnetGenerator(nn.Module):
     skips
         Each doubling also reads what the encoder saw at its size, as in a U-Net: edges need not pass a quarter of the
         resolution. Not in Zhu et al.
+    end_kernel
+        Side of the first and the last convolution, odd; 7 in the paper.
 
     References
     ----------
@@ -80,13 +82,19 @@ class ResnetGenerator(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int = 1, out_channels: int = 1, width: int = 64, blocks: int = 9, skips: bool = False
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 64,
+        blocks: int = 9,
+        skips: bool = False,
+        end_kernel: int = 7,
     ) -> None:
         super().__init__()
         self.skips = skips
         self.encoder = nn.ModuleList(
             [
-                _normalised_conv(in_channels, width, 7),
+                _normalised_conv(in_channels, width, end_kernel),
                 _normalised_conv(width, 2 * width, 3, stride=2),
                 _normalised_conv(2 * width, 4 * width, 3, stride=2),
             ]
@@ -98,7 +106,9 @@ class ResnetGenerator(nn.Module):
                 _normalised_conv((2 + skips) * width, width, 3),
             ]
         )
-        self.last = nn.Sequential(nn.ReflectionPad2d(3), FewChannelConv2d(width, out_channels, 7))
+        self.last = nn.Sequential(
+            nn.ReflectionPad2d(end_kernel // 2), FewChannelConv2d(width, out_channels, end_kernel)
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a picture.

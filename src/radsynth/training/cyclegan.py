@@ -242,6 +242,7 @@ def build_networks(settings: TrainCyclegan, seed: int) -> nn.ModuleDict:
         settings.discriminator_norm,
         settings.skip_connections,
         NEARLY_RIGHT if settings.head_channels else 0.02,
+        settings.end_kernel,
     )
 
 
@@ -538,6 +539,7 @@ def describe(
             "discriminator_layers": settings.discriminator_layers,
             "discriminator_norm": settings.discriminator_norm,
             "skips": settings.skip_connections,
+            "end_kernel": settings.end_kernel,
         },
         "atlases": {
             name: list(outcome.best[f"atlases.{name}.statistics"].shape[1:])

@@ -12,6 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+NETWORK_LAYOUT = torch.channels_last
+"""Memory layout of the X-ray networks' weights: an X-ray's maps then lie with their channels side by side, as
+convolution kernels read them. Not for networks with reflection padding and InstanceNorm, which gain nothing by it."""
+
 
 @dataclass(frozen=True)
 class Device:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.training.chest_data import ChestSet, learnable
-from radsynth.training.device import Device
+from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
 from radsynth.training.loop import Follow, Outcome, Phase, train
 from radsynth.training.models import load_model
@@ -74,7 +74,7 @@ def train_findings(
     data = sets["train"]
     labels = data.labels
     weight = torch.from_numpy(learnable(labels).astype(np.float32)).to(device.device)
-    network.to(device.device)
+    network.to(device.device, memory_format=NETWORK_LAYOUT)
     ema = Ema(network, plan.ema_half_life_images)
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=1e-4, fused=True)
 
@@ -150,4 +150,4 @@ def load_findings(folder: str | Path) -> FindingsClassifier:
     weights, description = load_model(folder)
     network = FindingsClassifier(**description["network"])
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False).to(memory_format=NETWORK_LAYOUT)

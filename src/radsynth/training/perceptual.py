@@ -8,6 +8,7 @@ import torch
 
 from radsynth.errors import RadsynthError
 from radsynth.networks.vgg import VGG16_BLOCKS, Vgg
+from radsynth.training.device import NETWORK_LAYOUT
 from radsynth.training.models import load_model
 
 
@@ -46,4 +47,4 @@ def load_perceptual(folder: str | Path) -> tuple[Vgg, str]:
     arguments = description["network"]
     network = Vgg(tuple(tuple(b) for b in arguments["blocks"]), arguments["in_channels"], arguments["classes"])
     network.load_state_dict(weights)
-    return network.eval().requires_grad_(False), description["weights"]
+    return network.eval().requires_grad_(False).to(memory_format=NETWORK_LAYOUT), description["weights"]

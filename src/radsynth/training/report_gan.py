@@ -45,7 +45,7 @@ from radsynth.networks.text import TextConditioner
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet, learnable
-from radsynth.training.device import Device
+from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
 from radsynth.training.findings import masked_bce, predict
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
@@ -431,11 +431,11 @@ def train_report_gan(
         attention_gate=settings.attention_gate,
         places=settings.discriminator_places,
         targets=len(TARGETS) if settings.weight_findings else 0,
-    ).to(device.device)
+    ).to(device.device, memory_format=NETWORK_LAYOUT)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size)
-    encoder.to(device.device)
+    encoder.to(device.device, memory_format=NETWORK_LAYOUT)
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
@@ -508,4 +508,4 @@ def load_report_gan(folder: str | Path) -> tuple[ReportGan, dict[str, Any]]:
     gan = ReportGan(**description["network"])
     for name, module in gan.named_children():
         module.load_state_dict(part_of(weights, name))
-    return gan.eval().requires_grad_(False), description
+    return gan.eval().requires_grad_(False).to(memory_format=NETWORK_LAYOUT), description
