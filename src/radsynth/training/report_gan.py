@@ -265,19 +265,20 @@ def build_phases(
             rebuilt, target = fake[:half], b.pictures[:half]
             losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
             loss = s.weight_kl * losses["g_kl"]
-            if s.weight_adversarial and not warming(b):
-                with torch.no_grad():
-                    on_real, real_patches = judged(b.pictures, condition)
+            if (s.weight_adversarial or s.weight_findings) and not warming(b):
                 features, fake_patches = discriminator.features_and_patches(fake)
-                on_fake = discriminator.head(features, condition)
-                losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
                 if s.weight_findings:
                     losses["g_findings"] = named(features, b.targets)
                     loss = loss + s.weight_findings * losses["g_findings"]
-                loss = loss + s.weight_adversarial * losses["g_adversarial"]
-                if s.weight_patches:
-                    losses["g_patches"] = relativistic_loss(fake_patches, real_patches)
-                    loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
+                if s.weight_adversarial:
+                    with torch.no_grad():
+                        on_real, real_patches = judged(b.pictures, condition)
+                    on_fake = discriminator.head(features, condition)
+                    losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
+                    loss = loss + s.weight_adversarial * losses["g_adversarial"]
+                    if s.weight_patches:
+                        losses["g_patches"] = relativistic_loss(fake_patches, real_patches)
+                        loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l1 * losses["g_l1"]
