@@ -64,8 +64,7 @@ def explain_brain(own: Explain, seed: int) -> Found:
     mr, ct = (read_heads(ALIGNED, manifest, modality, "test") for modality in ("MR", "CT"))
     split = "test" if ct.rows else "all"
     mr, ct = (heads if heads.rows else read_heads(ALIGNED, manifest, heads.modality, None) for heads in (mr, ct))
-    usual = read_heads(ALIGNED, manifest, "CT", "train")
-    return study_brain(model, mr, ct, usual, own, split, seed, PLOTS)
+    return study_brain(model, mr, ct, own, split, seed, PLOTS)
 
 
 if __name__ == "__main__":

@@ -53,39 +53,14 @@ def patch_maps(model: MriToCt, slices: Slices, modality: str) -> np.ndarray:
     return placed(logits, start, step, slices.image.shape[-1])
 
 
-def usual_patches(model: MriToCt, usual: Heads, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (n, Y, X) of the CT discriminator's patch logits over heads, at n slices.
-
-    Each slice is taken with the one above and the one below it. Half of the deviation is its mean over the slice:
-    beside a head, where nothing ever changes, the least change would else count most.
-    """
-    logits = []
-    for place in range(len(usual.rows)):
-        volume, depth = usual.volume(place)
-        for step in (-1, 0, 1):
-            rows = np.clip(chosen + step, 0, len(volume) - 1)
-            slices = slices_of(volume[rows], depth[rows], rows, "CT", model, cpu_device().device)
-            logits.append(patch_maps(model, slices, "CT"))
-    spread = np.std(logits, axis=0)
-    return np.mean(logits, axis=0), (spread + spread.mean((1, 2), keepdims=True)) / 2 + 1e-6
-
-
 def plant_stripes(
-    model: MriToCt, heads: Heads, usual: Heads, count: int, split: str, seed: int, repetitions: int
+    model: MriToCt, heads: Heads, count: int, split: str, seed: int, repetitions: int
 ) -> tuple[dict[str, Any], Planted]:
-    """A stripe in `count` slices of each true CT, looked for where the CT discriminator's patch logits are unusual.
-
-    Parameters
-    ----------
-    usual
-        Other true CTs, that say which logits are usual at each place of the common grid.
-    """
-    depth_of_grid = heads.images.shape[1]
-    chosen = (np.linspace(0.35, 0.75, count) * depth_of_grid).astype(int)
-    mean, deviation = usual_patches(model, usual, chosen)
+    """A stripe in `count` slices of each true CT, looked for by the CT discriminator's patch logits."""
     clean, changed, masks, maps, before, patients = ([] for _ in range(6))
     for place, subject in enumerate(heads.subjects):
         volume, depth = heads.volume(place)
+        chosen = (np.linspace(0.35, 0.75, count) * len(volume)).astype(int)
         slices = slices_of(volume[chosen], depth[chosen], chosen, "CT", model, cpu_device().device)
         pictures = slices.image[:, 0].numpy()
         striped, where = stripes(pictures, seed + place, width=3)
@@ -93,13 +68,12 @@ def plant_stripes(
         clean.append(pictures)
         changed.append(striped)
         masks.append(where)
-        before.append(np.abs(patch_maps(model, slices, "CT") - mean) / deviation)
-        maps.append(np.abs(patch_maps(model, planted, "CT") - mean) / deviation)
+        before.append(-patch_maps(model, slices, "CT"))
+        maps.append(-patch_maps(model, planted, "CT"))
         patients += [subject] * len(chosen)
     found = Planted(*(np.concatenate(part) for part in (clean, changed, masks)), {"patches": np.concatenate(maps)})
     figures = planted_figures(
-        "planted_ct_stripe", "a stripe in a true CT, how unusual the discriminator's patch logits are at their place",
-        found.maps["patches"],
+        "planted_ct_stripe", "a stripe in a true CT, the CT discriminator's patch logits", found.maps["patches"],
         np.concatenate(before), found.pictures, found.masks, np.array(patients), split, seed, repetitions,
     )  # fmt: skip
     return figures, found

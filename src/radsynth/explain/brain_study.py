@@ -19,17 +19,13 @@ FROM, TO = 0.35, 0.75
 """Share of the grid's height between which slices are looked at."""
 
 
-def study_brain(
-    model: MriToCt, mr: Heads, ct: Heads, usual: Heads, own: Explain, split: str, seed: int, plots: Path
-) -> Found:
+def study_brain(model: MriToCt, mr: Heads, ct: Heads, own: Explain, split: str, seed: int, plots: Path) -> Found:
     """Overlays of slices of the first head of each modality, and a stripe planted in every true CT.
 
     Parameters
     ----------
     mr, ct
         Heads of `split`, at least one of each.
-    usual
-        The training's true CTs.
     """
     count = max(own.images // 4, 1)
     volume, depth = ct.volume(0)
@@ -49,11 +45,11 @@ def study_brain(
                 titles=[f"{kind} CT, slice {z}" for z in chosen],
                 unit="patch logit, real (+) or synthetic (-)",
             )
-    figures, striped = plant_stripes(model, ct, usual, count, split, seed, own.bootstrap)
+    figures, striped = plant_stripes(model, ct, count, split, seed, own.bootstrap)
     overlays.draw_planted_ct(striped, plots / "planted_ct.png")
     found = Found(figures)
     found.note_if_no_better(
         "planted_ct_stripe_hit_rate_gain",
-        "The CT discriminator does not find a planted stripe unusual more often than it points there anyway.",
+        "The CT discriminator's patches do not find a planted stripe more often than they point there anyway.",
     )
     return found
