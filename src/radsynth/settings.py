@@ -182,9 +182,9 @@ class TrainCyclegan(Section):
     width: Positive
     blocks: Positive
     skip_connections: bool
+    """Of the generators; a textbook ResNet generator has none."""
     end_kernel: Literal[3, 5, 7]
     """Side of the first and the last convolution of the generators; 7 in a textbook."""
-    """Of the generators; a textbook ResNet generator has none."""
     hu_window: tuple[float, float]
     """HU range that the network's -1..1 stands for."""
     head_channels: bool

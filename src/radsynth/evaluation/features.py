@@ -72,7 +72,7 @@ def imagenet_space(device: Device) -> FeatureSpace:
         grey = (pictures.float() + 1) * 127.5
         grey = F.interpolate(grey, size=(IMAGENET_SIDE, IMAGENET_SIDE), mode="bilinear", antialias=True)
         colour = ((grey - 127) / 128).expand(-1, 3, -1, -1)
-        return network.features(colour.contiguous(memory_format=torch.channels_last))
+        return network.features(colour.contiguous(memory_format=NETWORK_LAYOUT))
 
     return FeatureSpace(
         f"efficientnet-lite0 pooled {FEATURES}, ImageNet, {IMAGENET_SIDE}x{IMAGENET_SIDE}",
