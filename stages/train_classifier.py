@@ -15,8 +15,8 @@ from radsynth.metrics import write_figures
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.settings import load
 from radsynth.training.chest_data import ChestSet, learnable, load_chest
-from radsynth.training.device import pick_device
-from radsynth.training.findings import FindingsPlan, predict, train_findings
+from radsynth.training.device import cpu_device, pick_device
+from radsynth.training.findings import FindingsPlan, judge_thresholds, predict, train_findings
 from radsynth.training.loop import forget_checkpoints
 from radsynth.training.models import fingerprint, save_model, write_history
 from radsynth.vocabulary import FINDINGS
@@ -44,10 +44,15 @@ def main() -> None:
     logits = predict(network, test.pictures, len(test), device)
     found = {f: auroc(logits[:, k], test.labels[:, k]) for k, f in enumerate(FINDINGS) if taught[k]}
     found = {f: round(v, 4) for f, v in found.items() if v == v}
+    learned = [f for k, f in enumerate(FINDINGS) if taught[k]]
+    # where the judge is used, it computes in float32
+    known = sets.get("validation", sets["train"])
+    seen = predict(network.to("cpu"), known.pictures, len(known), cpu_device())
     described = {
         "network": arguments,
         "findings": list(FINDINGS),
-        "learned": [f for k, f in enumerate(FINDINGS) if taught[k]],
+        "learned": learned,
+        "thresholds": judge_thresholds(seen, known.labels, learned),
         "input": {"shape": [-1, 1, test.size, test.size], "range": [-1, 1], "dtype": "float32"},
         "settings": own.model_dump(),
         "seed": seed,

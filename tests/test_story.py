@@ -249,8 +249,9 @@ def pictures_are_drawn_and_explained(checkout: Checkout) -> None:
     checkout.radsynth("explain", "pictures/report_0001_01.png", "--finding", "effusion", "-o", "why")
     assert (root / "why/classifier_overlay.png").is_file()
     (root / "plan.csv").write_text("finding,side,count\neffusion,left,2\nnormal,,2\n")
-    checkout.radsynth("dataset", "--plan", "plan.csv", "--threshold", "0.0", "-o", "synthetic")
-    assert len((root / "synthetic/images/labels.csv").read_text().splitlines()) == 1 + 4
+    checkout.radsynth("dataset", "--plan", "plan.csv", "-o", "synthetic")
+    tables = [root / "synthetic" / name for name in ("images/labels.csv", "rejected/rejected.csv")]
+    assert sum(len(table.read_text().splitlines()) - 1 for table in tables) == 4
 
 
 def a_ct_lies_where_its_mr_lies(checkout: Checkout) -> None:

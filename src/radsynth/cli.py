@@ -346,7 +346,11 @@ def explain(image: str | None, out: str, **asked: Any) -> None:
 @click.option("--plan", required=True, metavar="FILE", help="CSV table: finding (or normal), side, count.")
 @_SEED
 @_VIEW
-@click.option("--threshold", default=0.5, show_default=True, help="Probability below which the judge disagrees.")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Probability below which the judge disagrees, for every finding. [default: its own for each, from validation]",
+)
 @_MODEL
 @_JUDGE
 @_FORCE

@@ -10,8 +10,7 @@ from torch import nn
 from radsynth.explain.faithfulness import deletion_insertion, road
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import cascade, rank_correlations, structural_similarities
-from radsynth.explain.verdicts import allowed_zone, judge_thresholds, tally, verdicts
-from radsynth.vocabulary import FINDINGS
+from radsynth.explain.verdicts import allowed_zone, tally, verdicts
 
 
 class Corner(nn.Module):
@@ -96,16 +95,6 @@ def test_a_lesion_changes_sides_and_leaves_nothing_behind() -> None:
     assert np.array_equal(where, mask[:, :, ::-1])
     assert moved[0][where[0]].mean() > 0.9
     assert moved[0][mask[0]].mean() < 0.1
-
-
-def test_thresholds_part_what_can_be_parted() -> None:
-    labels = np.full((8, len(FINDINGS)), np.nan)
-    k = FINDINGS.index("effusion")
-    labels[:, k] = [1, 1, 1, 1, 0, 0, 0, 0]
-    logits = np.zeros_like(labels)
-    logits[:, k] = [3, 4, 5, 6, -1, 0, 1, 2]
-    found = judge_thresholds(logits, labels, ("effusion", "mass"))
-    assert found == {"effusion": 2.5}
 
 
 def test_the_zone_is_where_training_lesions_lie_or_the_side() -> None:

@@ -10,7 +10,14 @@ from radsynth.evaluation.report_agreement import auroc
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.training.chest_data import TARGETS, ChestSet, learnable
 from radsynth.training.device import pick_device
-from radsynth.training.findings import FindingsPlan, masked_bce, predict, shifted, train_findings
+from radsynth.training.findings import (
+    FindingsPlan,
+    judge_thresholds,
+    masked_bce,
+    predict,
+    shifted,
+    train_findings,
+)
 from radsynth.vocabulary import FINDINGS
 
 
@@ -60,3 +67,13 @@ def test_augmentation_moves_but_never_mirrors() -> None:
         place = np.unravel_index(int(moved[0, 0].argmax()), (16, 16))
         assert abs(place[0] - 8) <= 3
         assert abs(place[1] - 4) <= 3
+
+
+def test_thresholds_part_what_can_be_parted() -> None:
+    labels = np.full((8, len(FINDINGS)), np.nan)
+    k = FINDINGS.index("effusion")
+    labels[:, k] = [1, 1, 1, 1, 0, 0, 0, 0]
+    logits = np.zeros_like(labels)
+    logits[:, k] = [3, 4, 5, 6, -1, 0, 1, 2]
+    found = judge_thresholds(logits, labels, ("effusion", "mass"))
+    assert found == {"effusion": 2.5}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from radsynth.volumes.registration import working_head
 
 GRID = {"grid_size": (24, 28, 24), "spacing_mm": (8.0, 8.0, 8.0)}
 LEARNED = ["cardiomegaly", "effusion", "pneumothorax"]
+THRESHOLDS = {"cardiomegaly": 0.75, "effusion": 0.2}
+"""Probabilities; too few pictures of a pneumothorax for one of its own."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,6 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     described = {
         "network": classifier,
         "learned": LEARNED,
+        "thresholds": {finding: math.log(at / (1 - at)) for finding, at in THRESHOLDS.items()},
         "input": {"shape": [-1, 1, 32, 32]},
         "fingerprint": "f" * 16,
     }

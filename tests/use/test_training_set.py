@@ -119,11 +119,18 @@ def test_the_words_state_what_is_wanted_and_nothing_else(finding):
 
 def test_the_judge_disagrees_below_the_threshold_and_on_anything_in_a_normal_chest():
     scores = {"effusion": 0.4, "mass": 0.9}
-    assert agrees("effusion", scores, ["effusion"], 0.4)
-    assert not agrees("effusion", scores, ["effusion"], 0.41)
-    assert agrees("mass", scores, ["effusion"], 0.95)
-    assert agrees("normal", scores, ["effusion"], 0.5)
-    assert not agrees("normal", scores, ["effusion", "mass"], 0.5)
+    assert agrees("effusion", scores, {"effusion": 0.4})
+    assert not agrees("effusion", scores, {"effusion": 0.41})
+    assert agrees("mass", scores, {"effusion": 0.95})
+    assert agrees("normal", scores, {"effusion": 0.5})
+    assert not agrees("normal", scores, {"effusion": 0.5, "mass": 0.5})
+
+
+def test_each_finding_is_judged_at_the_judges_own_threshold_or_at_the_one_given(asked, models):
+    own = dataset([("effusion", "left", 1)], **asked)
+    assert own.about["judge"]["thresholds"] == {"cardiomegaly": 0.75, "effusion": 0.2, "pneumothorax": 0.5}
+    given = dataset([("effusion", "left", 1)], threshold=0.25, **asked)
+    assert given.about["judge"]["thresholds"] == dict.fromkeys(own.about["judge"]["thresholds"], 0.25)
 
 
 @pytest.mark.parametrize(

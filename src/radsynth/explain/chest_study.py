@@ -40,16 +40,19 @@ class Chest:
     ----------
     learned
         Findings that the judge has learned.
+    thresholds
+        Logit of each above which the judge sees it, chosen on validation.
     data, lesions
         The pictures of `split`, and their true lesions of `LOCAL` findings; none where the source knows no masks.
     validation, chosen_on
-        The same of the validation split: layer and method, and the judge's thresholds, are chosen there.
+        The same of the validation split: layer and method are chosen there.
     training
         Lesions of all findings of the training split: where a finding may lie.
     """
 
     judge: FindingsClassifier
     learned: list[str]
+    thresholds: dict[str, float]
     gan: ReportGan
     encoder: TextEncoder
     data: ChestSet
@@ -239,7 +242,7 @@ def markers(chest: Chest, drawn: np.ndarray, judged: Choice) -> Found:
     )
     if any(finding in chest.learned for _, finding, _ in chest.stated):
         found.figures, by_picture, found.tables = study.verdict_figures(
-            chest.judge, chest.learned, chest.validation, chest.data, drawn, chest.stated, chest.zone_of, *judged,
+            chest.judge, chest.learned, chest.thresholds, chest.data, drawn, chest.stated, chest.zone_of, *judged,
             **chest.told,
         )  # fmt: skip
         found.tables["marker_verdicts_by_picture"] = by_picture.to_dict("records")

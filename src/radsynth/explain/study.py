@@ -33,7 +33,7 @@ from radsynth.explain.generator import difference_maps
 from radsynth.explain.localisation import centre_map, edge_maps, energy_inside, pointing_hits, random_maps
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import Cascade, cascade
-from radsynth.explain.verdicts import allowed_zone, judge_thresholds, tally, verdicts
+from radsynth.explain.verdicts import allowed_zone, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
@@ -451,7 +451,7 @@ def counterfactuals(
 def verdict_figures(
     judge: FindingsClassifier,
     learned: Sequence[str],
-    validation: ChestSet,
+    thresholds: dict[str, float],
     data: ChestSet,
     drawn: np.ndarray,
     stated: list[tuple[int, str, str]],
@@ -468,13 +468,13 @@ def verdict_figures(
 
     Parameters
     ----------
+    thresholds
+        The judge's logit of each finding above which it sees it.
     drawn
         (len(data), S, S), one a report.
     stated
         (index into `data`, finding, side).
     """
-    known = predict(judge, validation.pictures, len(validation), cpu_device())
-    thresholds = judge_thresholds(known, validation.labels, learned)
     stated = [case for case in stated if case[1] in learned]
     rows = np.array([i for i, _, _ in stated])
     findings = [f for _, f, _ in stated]

@@ -8,31 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
-
-
-def judge_thresholds(logits: np.ndarray, labels: np.ndarray, learned: Sequence[str]) -> dict[str, float]:
-    """For each finding the logit at which the judge is right most often in both classes, on real pictures.
-
-    Youden's J: sensitivity + specificity - 1 is largest. Half-way between the neighbouring values; findings without
-    three positives and three negatives are left out.
-
-    Parameters
-    ----------
-    logits, labels
-        (n, len(FINDINGS)); labels 1, 0 or NaN.
-    """
-    found = {}
-    for k, finding in enumerate(FINDINGS):
-        positives, negatives = np.sort(logits[labels[:, k] == 1, k]), np.sort(logits[labels[:, k] == 0, k])
-        if finding not in learned or min(len(positives), len(negatives)) < 3:
-            continue
-        values = np.unique(np.concatenate([positives, negatives]))
-        cuts = np.concatenate([[values[0] - 1], (values[1:] + values[:-1]) / 2])
-        missed = np.searchsorted(positives, cuts) / len(positives)
-        false = 1 - np.searchsorted(negatives, cuts) / len(negatives)
-        found[finding] = float(cuts[np.argmin(missed + false)])
-    return found
+from radsynth.vocabulary import SIDED_FINDINGS
 
 
 def allowed_zone(masks: np.ndarray, findings: np.ndarray, sides: np.ndarray, finding: str, side: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ JUDGE = "models/classifier"
 class Judge:
     """The classifier with what it has learned.
 
+    `thresholds` are the probabilities above which it sees a finding, chosen on its validation split; a finding that had
+    too few pictures there is not in it.
+
     Parameters
     ----------
     folder
@@ -38,6 +42,9 @@ class Judge:
             raise RadsynthError("not a classifier of findings", where=folder, expected="models/classifier or the like")
         self.network = load_findings(folder)
         self.learned = tuple(self.description["learned"])
+        self.thresholds = {
+            finding: 1 / (1 + math.exp(-logit)) for finding, logit in self.description.get("thresholds", {}).items()
+        }
         self.facts: dict[str, Any] = {
             "sha256": sha256_of(folder),
             "fingerprint": self.description.get("fingerprint"),

@@ -55,7 +55,7 @@ data, put both tables into one and keep the synthetic subjects in the training s
 ## Provenance
 
 - Model: {name}, {version}, SHA-256 `{model}`.
-- Judge: SHA-256 `{judge}`, threshold {threshold}, has learned: {learned}.
+- Judge: SHA-256 `{judge}`; it sees a finding from this probability on: {learned}.
 - Seed {seed}, view {view}, {size} pixels; radsynth {radsynth}.
 - Reports: written by radsynth's report writer in varied words, from the plan.
 
@@ -87,7 +87,7 @@ class Dataset:
     rows
         Of every picture: the columns of labels.csv, the labels, the judge's scores, `accepted`.
     about
-        What ``about.json`` says: model, judge, threshold, plan, counts.
+        What ``about.json`` says: model, judge, its thresholds, plan, counts.
     path
         The folder; None where nothing was written.
     """
@@ -108,7 +108,7 @@ def dataset(
     *,
     seed: int = 0,
     view: str = "frontal",
-    threshold: float = 0.5,
+    threshold: float | None = None,
     model: str = "champion",
     judge: str | Path | None = None,
     force: bool = False,
@@ -117,7 +117,7 @@ def dataset(
     """Draw a labelled training set, so that rare findings can be augmented.
 
     A report in varied words is written for every picture, the picture drawn, and the judge asked. A picture on which it
-    disagrees is rejected: the finding's probability is below `threshold`, or, for a normal chest, that of any finding
+    disagrees is rejected: the finding's probability is below its threshold, or, for a normal chest, that of any finding
     that it has learned is not. A finding that it has not learned is not judged, and the table says so.
 
     Parameters
@@ -130,7 +130,8 @@ def dataset(
     seed
         Of picture i it is ``seed + i``; the words follow from it too.
     threshold
-        Probability, 0..1.
+        Probability, 0..1, for every finding. None: for each finding the judge's own, at which it was right most often
+        on its validation split; 0.5 where that had too few pictures.
     model
         Alias, version or model folder.
     judge
@@ -148,27 +149,30 @@ def dataset(
     lines = read_plan(plan) if isinstance(plan, str | Path) else [_wanted(*row, "plan") for row in plan]
     total = sum(line.count for line in lines)
     check_numbers(total, 1, seed)
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise RadsynthError("the threshold is no probability", got=threshold, expected="0 to 1")
     target = None if out is None else check_folder(out, force)
     resolved = resolve(root, MODEL, model)
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
+    thresholds = {
+        finding: judging.thresholds.get(finding, 0.5) if threshold is None else threshold for finding in judging.learned
+    }
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)
     facts = about("dataset", resolved) | {
-        "judge": judging.facts | {"threshold": threshold},
+        "judge": judging.facts | {"thresholds": {finding: round(at, 6) for finding, at in thresholds.items()}},
         "settings": {"seed": seed, "view": view, "size": drawer.size},
         "plan": [vars(line) for line in lines],
     }
     if target is None:
-        rows = [row for row, _ in _rows(lines, drawer, judging, seed, view, threshold)]
+        rows = [row for row, _ in _rows(lines, drawer, judging, seed, view, thresholds)]
         return Dataset(rows, facts | {"counts": counts(lines, rows)}, None)
     with new_folder(target) as folder:
         rows = []
         texts = png_texts(title(resolved))
         for name in ("images", "rejected"):
             (folder / name).mkdir()
-        for row, pixels in _rows(lines, drawer, judging, seed, view, threshold):
+        for row, pixels in _rows(lines, drawer, judging, seed, view, thresholds):
             room = folder / ("images" if row["accepted"] else "rejected")
             (room / row["image"]).write_bytes(png_bytes(stored_values(pixels), texts))
             rows.append(row)
@@ -226,7 +230,7 @@ def _wanted(finding: str, side: str, count: int | str, where: object) -> Wanted:
 
 
 def _rows(
-    lines: Sequence[Wanted], drawer: Drawer, judging: Judge, seed: int, view: str, threshold: float
+    lines: Sequence[Wanted], drawer: Drawer, judging: Judge, seed: int, view: str, thresholds: dict[str, float]
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Every picture of the plan with its row."""
     jobs = [line for line in lines for _ in range(line.count)]
@@ -248,18 +252,18 @@ def _rows(
             "side": side,
             "seed": seed + number,
             "judged": judged,
-            "accepted": agrees(wanted.finding, scores, judging.learned, threshold),
+            "accepted": agrees(wanted.finding, scores, thresholds),
         }
         row |= {f"label_{finding}": labels.values[finding] for finding in FINDINGS}
         row |= {f"score_{finding}": round(scores[finding], 6) for finding in judging.learned}
         yield row, pixels
 
 
-def agrees(finding: str, scores: dict[str, float], learned: Sequence[str], threshold: float) -> bool:
-    """Whether the judge does not disagree with the request; of a finding that it has not learned it says nothing."""
+def agrees(finding: str, scores: dict[str, float], thresholds: dict[str, float]) -> bool:
+    """Whether the judge does not disagree with the request; of a finding without a threshold it says nothing."""
     if finding == NORMAL:
-        return all(scores[other] < threshold for other in learned)
-    return finding not in learned or scores[finding] >= threshold
+        return all(scores[other] < at for other, at in thresholds.items())
+    return finding not in thresholds or scores[finding] >= thresholds[finding]
 
 
 def write_words(wanted: Wanted, rng: np.random.Generator) -> tuple[str, Report, str]:
@@ -328,7 +332,7 @@ def _card(facts: dict[str, Any]) -> str:
     accepted = sum(line["accepted"] for line in facts["counts"])
     drawn = sum(line["drawn"] for line in facts["counts"])
     version = f"version {model['version']}" if model["version"] is not None else "asked for by its folder"
-    learned = ", ".join(judge["learned"]) or "none"
+    learned = ", ".join(f"{finding} {at:.2f}" for finding, at in judge["thresholds"].items()) or "none"
     table = [
         f"| {line['finding']} | {line['side'] or '-'} | {line['drawn']} | {line['accepted']} | {line['rejected']} | "
         f"{'yes' if line['judged'] else 'no'} |"
@@ -343,7 +347,6 @@ def _card(facts: dict[str, Any]) -> str:
         version=version,
         model=model["sha256"],
         judge=judge["sha256"],
-        threshold=judge["threshold"],
         learned=learned,
         radsynth=facts["radsynth"],
         **settings,

@@ -8,14 +8,14 @@ template: with a reference made of ellipsoids the pitch is hardly determined.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from radsynth.errors import InputRefused, RadsynthError
 from radsynth.files import atomic_folder, sha256_of
@@ -23,7 +23,7 @@ from radsynth.progress import track
 from radsynth.schemas import QUARANTINE, VOLUMES
 from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
 from radsynth.volumes.geometry import Volume, anti_aliased, canonical, resample
-from radsynth.volumes.head import depth_mm
+from radsynth.volumes.head import depth_mm, distance_mm
 from radsynth.volumes.intensity import HU_RANGE, bias_field, clip_hu, mr_range, scale_mr
 from radsynth.volumes.io import read_volume
 from radsynth.volumes.registration import (
@@ -85,6 +85,22 @@ class Reference:
     pose: np.ndarray
 
 
+@dataclass(frozen=True)
+class Partner:
+    """The CT of the person an MR is of.
+
+    Parameters
+    ----------
+    raw
+        Its row of RAW_VOLUMES.
+    pose
+        float64 (4, 4): its RAS mm -> reference RAS mm.
+    """
+
+    raw: Mapping[str, Any]
+    pose: np.ndarray
+
+
 def grid_affine(size: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Voxel (x, y, z) of the common grid -> reference RAS mm.
 
@@ -136,7 +152,7 @@ def align_volume(
     grid_size: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
     n4: bool,
-    partner: Mapping[str, Any] | None = None,
+    partner: Partner | None = None,
 ) -> Aligned:
     """Bring one raw volume on the common grid; intensities are interpolated once.
 
@@ -149,8 +165,8 @@ def align_volume(
     n4
         Correct the bias field of MR.
     partner
-        The CT of the same subject, for the MR of a pair: one person fits better than two do, and an evaluation of
-        voxel against voxel needs it.
+        The aligned CT of the same subject, for the MR of a pair: one person fits better than two do, and an evaluation
+        of voxel against voxel needs it.
 
     Raises
     ------
@@ -188,7 +204,7 @@ def align_volume(
     else:
         low, high = HU_RANGE
         # the holder is no part of the head; what is left round the skin is its blurred edge
-        beyond = distance_transform_edt(~mask, sampling=spacing_mm) > CT_RIM_MM
+        beyond = distance_mm(mask, np.asarray(spacing_mm)) > CT_RIM_MM
         image = clip_hu(np.where(beyond, low, image))
     depth = depth_mm(mask, np.asarray(spacing_mm), seen).astype(np.float16)
     row = {
@@ -274,10 +290,7 @@ def align(
                 _Pack(temporary / f"{name}.npy", count, shape, dtype),
                 _Pack(temporary / f"{name}_depth_mm.npy", count, shape, np.float16),
             )
-        raws = frame.to_dict("records")
-        scans = {raw["subject_id"]: raw for raw in raws if raw["modality"] == "CT" and raw["paired"]}
-        partners = [scans.get(raw["subject_id"]) if raw["modality"] == "MR" else None for raw in raws]
-        results = zip(raws, _results(raws, partners, reference, settings, processes), strict=True)
+        results = _results(frame.to_dict("records"), reference, settings, processes)
         for raw, result in track(results, "aligning volumes", total=len(frame), unit="volumes"):
             if isinstance(result, dict):
                 refused.append(result)
@@ -346,19 +359,14 @@ def _load(raw: Mapping[str, Any]) -> tuple[Volume, Volume, Head]:
 
 
 def _pose(
-    raw: Mapping[str, Any], head: Head, reference: Reference, partner: Mapping[str, Any] | None
+    raw: Mapping[str, Any], head: Head, reference: Reference, partner: Partner | None
 ) -> tuple[np.ndarray, float]:
     """Native RAS mm -> reference RAS mm, and the metric."""
     if raw["volume_id"] == reference.volume_id:
         # its pose is known: registering a head to itself would only add rounding
         return reference.pose, mutual_information(reference.head, reference.head)
     if partner is not None:
-        try:
-            other = _load(partner)[2]
-            placed = moved(other, _pose(partner, other, reference, None)[0])
-        except InputRefused:
-            # without its other half it is a volume like any other
-            return register(reference.head, head, str(raw["path"]))
+        placed = moved(_load(partner.raw)[2], partner.pose)
         return register(placed, head, str(raw["path"]), same_subject=True)
     return register(reference.head, head, str(raw["path"]))
 
@@ -369,21 +377,36 @@ def _upright(volume_id: str, head: Head) -> Reference:
 
 
 def _results(
-    raws: list[dict[str, Any]],
-    partners: list[dict[str, Any] | None],
-    reference: Reference,
-    settings: dict[str, Any],
-    processes: int,
-) -> Iterator[Aligned | dict[str, str]]:
-    """For each raw volume its result, or its row of the quarantine table, in the order of `raws`."""
-    if processes <= 1 or len(raws) <= 1:
+    raws: list[dict[str, Any]], reference: Reference, settings: dict[str, Any], processes: int
+) -> Iterator[tuple[dict[str, Any], Aligned | dict[str, str]]]:
+    """Each raw volume with its result, or with its row of the quarantine table, CT before MR.
+
+    Where the CT of a pair cannot be used, its MR is a volume like any other.
+    """
+    with _mapper(reference, settings, min(processes, len(raws))) as mapper:
+        scans = [raw for raw in raws if raw["modality"] == "CT"]
+        partners: dict[str, Partner] = {}
+        for raw, result in zip(scans, mapper(_work, scans, [None] * len(scans)), strict=True):
+            if raw["paired"] and isinstance(result, Aligned):
+                pose = np.reshape(result.row["native_to_reference"], (4, 4))
+                partners[raw["subject_id"]] = Partner(raw, pose)
+            yield raw, result
+        others = [raw for raw in raws if raw["modality"] != "CT"]
+        known = [partners.get(raw["subject_id"]) if raw["paired"] else None for raw in others]
+        yield from zip(others, mapper(_work, others, known), strict=True)
+
+
+@contextmanager
+def _mapper(reference: Reference, settings: dict[str, Any], processes: int) -> Iterator[Callable]:
+    """`map` for `_work`, over fresh processes where there are several."""
+    if processes <= 1:
         _start(reference, settings)
-        yield from map(_work, raws, partners)
+        yield map
         return
     # spawn: forking a process that has run ITK's threads can hang
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(reference, settings)) as pool:
-        yield from pool.map(_work, raws, partners)
+        yield pool.map
 
 
 _worker: dict[str, Any] = {}
@@ -397,7 +420,7 @@ def _start(reference: Reference, settings: dict[str, Any]) -> None:
     _worker.update(reference=reference, settings=settings)
 
 
-def _work(raw: dict[str, Any], partner: dict[str, Any] | None) -> Aligned | dict[str, str]:
+def _work(raw: dict[str, Any], partner: Partner | None) -> Aligned | dict[str, str]:
     try:
         return align_volume(raw, _worker["reference"], partner=partner, **_worker["settings"])
     except InputRefused as error:

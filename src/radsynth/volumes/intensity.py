@@ -17,7 +17,7 @@ def clip_hu(voxels: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(voxels), *HU_RANGE).astype(np.int16)
 
 
-def bias_field(voxels: np.ndarray, affine: np.ndarray, mask: np.ndarray, shrink: int = 3) -> np.ndarray:
+def bias_field(voxels: np.ndarray, affine: np.ndarray, mask: np.ndarray, shrink: int = 4) -> np.ndarray:
     """The slow change of brightness over an MR volume: divide by it to correct.
 
     N4 is fitted on a shrunken volume with few iterations; its B-spline field is smooth, so that it may be sampled on

@@ -30,7 +30,7 @@ from radsynth.volumes.geometry import (
     sitk_image,
     sitk_transform,
 )
-from radsynth.volumes.head import head_mask, signed_depth_mm
+from radsynth.volumes.head import distance_mm, head_mask, signed_depth_mm
 
 WORK_MM = 2.5
 SHAPE_MM = 5.0
@@ -304,7 +304,7 @@ def _shape(head: Head, planes: np.ndarray | None = None) -> tuple[Any, Any]:
 
 
 def _shape_fit(reference: tuple[Any, Any], moving: tuple[Any, Any], transform: Any) -> tuple[float, Any]:
-    method = _method(40, 8.0)
+    method = _method(20, 8.0)
     method.SetMetricAsMeanSquares()
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(0.25, 1)
@@ -337,15 +337,16 @@ def _size_fit(reference: Head, moving: Head, start: Any, size: np.ndarray) -> tu
 
 def _intensity_fit(reference: Head, moving: Head, transform: Any) -> tuple[Any, float]:
     """Mutual information over pose, coarse and fine."""
+    images = _images(reference, moving)
     for shrink, sampling in ((2, 0.5), (1, 0.25)):
         method = _information(reference, moving, shrink, sampling)
         method.SetInitialTransform(transform, inPlace=True)
-        method.Execute(*_images(reference, moving))
+        method.Execute(*images)
     return transform, float(method.GetMetricValue())
 
 
 def _information(reference: Head, moving: Head, shrink: int, sampling: float) -> Any:
-    near = ndimage.distance_transform_edt(~reference.mask, sampling=WORK_MM) < 8.0
+    near = distance_mm(reference.mask, np.full(3, WORK_MM)) < 8.0
     fixed_mask = near & _cranium(reference) & reference.seen
     method = _method(60, 2.0)
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=40)
@@ -407,7 +408,7 @@ def _brain_axis(head: Head) -> np.ndarray | None:
     bone = head.image > BONE_HU
     if not bone.any():
         return None
-    far = ndimage.distance_transform_edt(~bone, sampling=WORK_MM) > 12.0
+    far = distance_mm(bone, np.full(3, WORK_MM)) > 12.0
     soft = (head.image > BRAIN_HU[0]) & (head.image < BRAIN_HU[1]) & head.mask & far & _cranium(head)
     labels, count = ndimage.label(soft)
     if not count:
