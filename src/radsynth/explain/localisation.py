@@ -24,11 +24,9 @@ def pointing_hits(maps: np.ndarray, masks: np.ndarray, tolerance: int = 0) -> np
     ----------
     Zhang et al. 2018, "Top-down Neural Attention by Excitation Backprop", section 4.1 (the pointing game).
     """
-    from scipy.ndimage import distance_transform_edt
-
-    places = maps.reshape(len(maps), -1).argmax(1)
-    distances = [distance_transform_edt(~mask).flat[place] for mask, place in zip(masks, places, strict=True)]
-    return np.array(distances) <= tolerance
+    places = np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(1), maps.shape[1:]), axis=1)
+    nearest = [np.square(np.argwhere(mask) - place).sum(1).min() for mask, place in zip(masks, places, strict=True)]
+    return np.array(nearest) <= tolerance**2
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
