@@ -297,6 +297,7 @@ def explanation_overlays(
 
     from matplotlib.cm import ScalarMappable
 
+    columns = max(min(columns, len(pictures)), 1)
     rows = -(-len(pictures) // columns)
     figure = _new_figure(columns * 1.9 + 0.8, rows * 4.1)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
