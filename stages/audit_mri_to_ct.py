@@ -24,12 +24,14 @@ def main() -> None:
     settings = load()
     own = settings.audit_memorisation
     manifest = VOLUMES.read("data/brain/manifest.parquet")
-    model, _ = load_mri_to_ct("models/mri_to_ct")
+    model, description = load_mri_to_ct("models/mri_to_ct")
     mr, ct = (
         [read_heads("data/brain/aligned", manifest, modality, split) for split in ("validation", "test")]
         for modality in ("MR", "CT")
     )
-    train_ct = read_heads("data/brain/aligned", manifest, "CT", "train")
+    fine_tuned = manifest["subject_id"].isin(description.get("few_pairs", {}).get("subjects", []))
+    learned = manifest.assign(split=manifest["split"].mask(fine_tuned, "train"))
+    train_ct = read_heads("data/brain/aligned", learned, "CT", "train")
     found, matches = audit_mri_to_ct(
         partial(translate_volume, model),
         mr,

@@ -19,7 +19,8 @@ def main() -> None:
     all_settings = settings.load()
     ours = all_settings.split_brain
     volumes = VOLUMES.read(ALIGNED / "volumes.parquet")
-    split = split_volumes(volumes, validation=ours.validation, test=ours.test, seed=all_settings.seed)
+    shares = {"validation": ours.validation, "test": ours.test, "few_pairs": ours.few_pairs}
+    split = split_volumes(volumes, **shares, seed=all_settings.seed)
     VOLUMES.write(volumes.assign(split=split), OUT)
 
 

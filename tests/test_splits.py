@@ -192,3 +192,28 @@ def test_few_unpaired_volumes_all_train_and_more_are_held_out():
     assert counted(volumes(0, 8, 1)) == {"train": 6, "validation": 1, "test": 2}
     assert counted(volumes(2, 8, 1)) == {"train": 8, "validation": 2, "test": 1}
     assert counted(volumes(0, 8, 8), validation=0, test=0) == {"train": 16}
+
+
+def test_pairs_set_aside_for_fine_tuning_neither_choose_nor_judge():
+    frame = volumes(10, 8, 8)
+    split = split_volumes(frame, validation=0.15, test=0.25, seed=7, few_pairs=4)
+    people = {name: set(frame["subject_id"][split == name]) for name in ("few_pairs", "train", "validation", "test")}
+    assert {name: len(who & {f"p{n}" for n in range(10)}) for name, who in people.items()} == {
+        "few_pairs": 4, "train": 0, "validation": 2, "test": 4,
+    }  # fmt: skip
+    assert people["few_pairs"] <= {f"p{n}" for n in range(10)}
+    assert sum(map(len, people.values())) == len(set().union(*people.values())) == 26
+    assert (frame[split == "few_pairs"].groupby("subject_id")["modality"].nunique() == 2).all()
+
+
+def test_without_pairs_set_aside_the_split_is_what_it_always_was():
+    frame = volumes(6, 6, 0)
+    split = split_volumes(frame, validation=0.15, test=0.25, seed=7, few_pairs=0)
+    held_out = frame.assign(split=split).query("split == 'validation'")["subject_id"].unique()
+    assert list(held_out) == ["p2", "p5", "m5"]
+
+
+@pytest.mark.parametrize("there", [0, 3, 5])
+def test_pairs_that_leave_none_to_validate_and_test_are_refused(there):
+    with pytest.raises(RadsynthError, match=rf"got {there}; expected 6 or more.*lower split_brain.few_pairs"):
+        split_volumes(volumes(there, 8, 8), validation=0.15, test=0.25, seed=7, few_pairs=4)

@@ -41,7 +41,7 @@ class AcquireBrain(Section):
     unpaired: Positive
     """Phantom subjects of each modality, all different people."""
     paired: Positive
-    """Phantom subjects that have both, for validation and test alone."""
+    """Phantom subjects that have both, for validation and test, and for `split_brain.few_pairs`."""
 
 
 class ParseReports(Section):
@@ -78,6 +78,8 @@ class AlignVolumes(Section):
 class SplitBrain(Section):
     validation: Fraction
     test: Fraction
+    few_pairs: Annotated[int, Field(ge=0)]
+    """Subjects with both modalities that neither validate nor test: `train_cyclegan` may learn from them."""
 
 
 class ValidateChest(Section):
@@ -210,6 +212,11 @@ class TrainCyclegan(Section):
     """Of the error on CTs whose MR is drawn from the atlas."""
     atlas_slices: Positive
     """Slices of each modality that the atlases learn from."""
+    few_pairs: Annotated[int, Field(ge=0)]
+    """Registered pairs, of those that `split_brain.few_pairs` set aside, to fine-tune the chosen generator on."""
+    few_pairs_images: Positive
+    """Slices of them that the fine-tuning sees."""
+    few_pairs_learning_rate: float
     checkpoint_images: Positive
     validate_images: Positive
     precision: Literal["32-true", "bf16-mixed"]

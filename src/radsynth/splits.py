@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import CHEST
-from radsynth.vocabulary import FINDINGS, SPLITS
+from radsynth.vocabulary import FEW_PAIRS, FINDINGS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,12 +125,12 @@ def chest_manifest(
     return pairs.rename(columns={"report_id": "study_id"})[list(CHEST.columns)]
 
 
-def split_volumes(frame: pd.DataFrame, *, validation: float, test: float, seed: int) -> pd.Series:
+def split_volumes(frame: pd.DataFrame, *, validation: float, test: float, seed: int, few_pairs: int = 0) -> pd.Series:
     """Assign brain volumes by subject: pairs judge, the unpaired teach.
 
-    Subjects with both modalities are never trained on: a third chooses the model, the rest tests it. Unpaired subjects
-    train; of a modality with at least five of them, the share `validation` is held out, and the share `test` too where
-    there are no pairs to test with.
+    Subjects with both modalities are never in `train`: `few_pairs` of them are set aside for fine-tuning, a third of
+    the others chooses the model, the rest tests it. Unpaired subjects train; of a modality with at least five of them,
+    the share `validation` is held out, and the share `test` too where there are no pairs to test with.
 
     Parameters
     ----------
@@ -140,24 +140,34 @@ def split_volumes(frame: pd.DataFrame, *, validation: float, test: float, seed: 
         Shares of the unpaired subjects of a modality, 0..1.
     seed
         Decides who.
+    few_pairs
+        Subjects with both modalities to set aside.
 
     Returns
     -------
     pd.Series
-        ``train``, ``validation`` or ``test``, on the index of `frame`.
+        ``train``, ``validation``, ``test`` or ``few_pairs``, on the index of `frame`.
 
     Raises
     ------
     RadsynthError
-        Where the shares leave nothing to train on.
+        Where the shares leave nothing to train on, or `few_pairs` leaves no pair to validate and one to test.
     """
     if validation + test >= 1:
         raise RadsynthError("nothing is left to train on", got=f"validation {validation} + test {test}")
     generator = np.random.default_rng(seed)
     split: dict[str, str] = {}
     paired = sorted(set(frame.loc[frame["paired"], "subject_id"]))
-    held_out = max(1, round(len(paired) / 3)) if len(paired) >= 2 else 0
-    split |= _deal(paired, held_out, len(paired) - held_out, generator)
+    judging = len(paired) - few_pairs
+    if few_pairs and judging < 2:
+        raise RadsynthError(
+            f"too few subjects with both modalities to set {few_pairs} aside",
+            got=len(paired),
+            expected=f"{few_pairs + 2} or more: one must validate and one test",
+            next_step="lower split_brain.few_pairs, or add subjects with both (of the phantom: acquire_brain.paired)",
+        )
+    held_out = max(1, round(judging / 3)) if judging >= 2 else 0
+    split |= _deal(paired, held_out, judging - held_out, generator, FEW_PAIRS)
     unpaired = frame[~frame["subject_id"].isin(paired)]
     modality = unpaired.groupby("subject_id", sort=True)["modality"].min()
     for _, subjects in modality.groupby(modality, sort=True):
@@ -169,10 +179,12 @@ def split_volumes(frame: pd.DataFrame, *, validation: float, test: float, seed: 
     return frame["subject_id"].map(split)
 
 
-def _deal(names: list[str], validation: int, test: int, generator: np.random.Generator) -> dict[str, str]:
+def _deal(
+    names: list[str], validation: int, test: int, generator: np.random.Generator, rest: str = "train"
+) -> dict[str, str]:
     shuffled = [names[n] for n in generator.permutation(len(names))]
     kinds = ["validation"] * validation + ["test"] * test
-    kinds += ["train"] * (len(names) - len(kinds))
+    kinds += [rest] * (len(names) - len(kinds))
     return dict(zip(shuffled, kinds, strict=True))
 
 

@@ -32,3 +32,5 @@ SIDES: tuple[str, ...] = ("", "left", "right", "both")
 
 VIEWS: tuple[str, ...] = ("frontal", "lateral", "unknown")
 SPLITS: tuple[str, ...] = ("train", "validation", "test")
+FEW_PAIRS = "few_pairs"
+"""A split of head volumes alone: registered pairs that may be learned from after the unpaired training."""

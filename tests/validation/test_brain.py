@@ -132,3 +132,14 @@ def test_volumes_without_any_held_out_one_are_a_warning(brain):
     report = brain.with_(volumes=volumes).judge()
     assert not report.critical
     assert [o.suite for o in report.warnings] == ["validation volumes", "test volumes"]
+
+
+def test_pairs_set_aside_for_fine_tuning_are_known_and_must_be_pairs(brain):
+    aside = brain.edited(3, split="few_pairs").edited(7, split="few_pairs")
+    report = aside.judge()
+    assert not report.critical
+    assert outcome(report, "subjects with both modalities are trained on in few_pairs alone").success
+    assert [row["split"] for row in report.tables["Splits"]] == ["train", "validation", "test", "few_pairs"]
+    single = outcome(aside.edited(0, split="few_pairs").judge(), "subjects of few_pairs have both modalities")
+    assert (single.success, single.severity, single.offending) == (False, "critical", ["mr0"])
+    assert outcome(aside.edited(7, split="test").judge(), "no subject is in two splits").success is False

@@ -571,9 +571,20 @@ def load_mri_to_ct(folder: str | Path) -> tuple[MriToCt, dict[str, Any]]:
         Where the folder holds no model.
     """
     weights, description = load_model(folder)
+    return model_of(weights, description), description
+
+
+def model_of(weights: dict[str, Tensor], description: dict[str, Any]) -> MriToCt:
+    """All four networks and the atlases in evaluation mode on the CPU, with the weights of an `Outcome`.
+
+    Parameters
+    ----------
+    description
+        From `describe`.
+    """
     networks = cyclegan_networks(**description["network"], seed=0)
     atlases = nn.ModuleDict({name: Atlas(shape) for name, shape in description["atlases"].items()})
     nn.ModuleDict({**networks, "atlases": atlases}).load_state_dict(weights)
     networks.eval().requires_grad_(False)
     low, high = description["hu_window"]
-    return MriToCt(networks, (low, high), description["head_channels"], atlases.requires_grad_(False)), description
+    return MriToCt(networks, (low, high), description["head_channels"], atlases.requires_grad_(False))

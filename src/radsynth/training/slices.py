@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +80,11 @@ class Heads:
     def of(self, subject: str) -> tuple[np.ndarray, np.ndarray]:
         """The image and the depth of a subject."""
         return self.volume(self.subjects.index(subject))
+
+    def only(self, subjects: Sequence[str]) -> Heads:
+        """The heads of these subjects, in their order."""
+        rows = tuple(self.rows[self.subjects.index(subject)] for subject in subjects)
+        return replace(self, rows=rows, subjects=tuple(subjects))
 
 
 def read_heads(aligned: str | Path, manifest: pd.DataFrame, modality: str, split: str | None) -> Heads:

@@ -19,7 +19,7 @@ from radsynth.validation.run import (
     run_suites,
     unique,
 )
-from radsynth.vocabulary import SPLITS
+from radsynth.vocabulary import FEW_PAIRS, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def validate_brain(
         [{"kind": "volume", "kept": kept, "set_aside": aside, "set_aside_share": aside / max(kept + aside, 1)}]
     )
     suites = [
-        Suite("volumes", frame, "volume_id", _expect_volumes()),
+        Suite("volumes", frame, "volume_id", _expect_volumes(_splits(frame))),
         Suite("training subjects", _training(frame), "modality", _expect_training(settings)),
         *[
             Suite(
@@ -108,15 +108,20 @@ _MR = ["mask_litres", "mr_min", "mr_max", "mr_std", "finite_share"]
 _CT = ["mask_litres", "hu_min", "hu_max", "air_share", "soft_tissue_share", "bone_share"]
 
 
-def _expect_volumes() -> list[Expect]:
+def _expect_volumes(splits: tuple[str, ...]) -> list[Expect]:
+    of_pairs, trained = [], "are never trained on"
+    if FEW_PAIRS in splits:
+        of_pairs = all_true("few_pairs_have_both", f"subjects of {FEW_PAIRS} have both modalities")
+        trained = f"are trained on in {FEW_PAIRS} alone"
     return [
         *unique("volume_id", "no volume appears twice"),
         *complete(["volume_id", "subject_id"]),
         *matching("source_sha256", SHA256, "every volume names its source by SHA-256"),
         *in_set("modality", ["MR", "CT"], "every modality is MR or CT"),
-        *in_set("split", SPLITS, "every volume is in a split"),
+        *in_set("split", splits, "every volume is in a split"),
         *between("subject_splits", 1, 1, "no subject is in two splits"),
-        *all_true("paired_is_held_out", "subjects with both modalities are never trained on"),
+        *all_true("paired_is_held_out", f"subjects with both modalities {trained}"),
+        *of_pairs,
         *all_true("unpaired_in_train", "no training subject has both modalities", "warning"),
         *all_true("unit_fits_modality", "CT is in HU, MR is in arbitrary units"),
         *between("spacing_min_mm", SPACING_BOUNDS_MM[0], None, "native voxels are not too small (mm)"),
@@ -174,6 +179,7 @@ def _volumes(volumes: pd.DataFrame) -> pd.DataFrame:
         subject_splits=by_subject["split"].transform("nunique"),
         paired_is_held_out=~frame["paired"] | (frame["split"] != "train"),
         unpaired_in_train=(frame["split"] != "train") | ~has_both,
+        few_pairs_have_both=(frame["split"] != FEW_PAIRS) | has_both,
         unit_fits_modality=frame["intensity_unit"] == frame["modality"].map({"CT": "HU", "MR": "arbitrary"}),
         spacing_min_mm=spacing.map(lambda values: float(values.min()) if values.size == 3 else np.nan),
         spacing_max_mm=spacing.map(lambda values: float(values.max()) if values.size == 3 else np.nan),
@@ -183,6 +189,11 @@ def _volumes(volumes: pd.DataFrame) -> pd.DataFrame:
         metric_is_finite=np.isfinite(frame["registration_metric"].astype(float)),
         intensity_scale_is_valid=np.isfinite(scale.astype(float)) & (scale > 0),
     )
+
+
+def _splits(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The splits that there should be; `FEW_PAIRS` only where pairs were set aside."""
+    return (*SPLITS, FEW_PAIRS) if (frame["split"] == FEW_PAIRS).any() else SPLITS
 
 
 def _is_rigid(values: Any) -> bool:
@@ -263,7 +274,7 @@ def _split_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
             "CT": int((rows["modality"] == "CT").sum()),
             "subjects with both": int((rows.groupby("subject_id")["modality"].nunique() > 1).sum()),
         }
-        for split in SPLITS
+        for split in _splits(frame)
         for rows in [frame[frame["split"] == split]]
     ]
 
