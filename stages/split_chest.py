@@ -6,10 +6,10 @@ from pathlib import Path
 
 from radsynth import settings
 from radsynth.errors import one_line_errors
-from radsynth.schemas import CHEST, REPORTS, XRAYS
+from radsynth.schemas import CHEST, FINDING_TRUTH, REPORTS, XRAYS
 from radsynth.splits import chest_manifest
 
-DATA = Path("data/chest")
+RAW, DATA = Path("data/raw/chest"), Path("data/chest")
 
 
 @one_line_errors
@@ -23,6 +23,7 @@ def main() -> None:
         validation=ours.validation,
         test=ours.test,
         seed=all_settings.seed,
+        outlined=FINDING_TRUTH.read(RAW / "truth.parquet")["image_id"].tolist(),
     )
     CHEST.write(manifest, DATA / "manifest.parquet")
 

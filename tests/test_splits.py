@@ -103,6 +103,19 @@ def test_the_seed_decides_and_nothing_else():
     assert (split(parts) != split(parts, seed=8)).any()
 
 
+def test_the_few_studies_that_shall_judge_are_in_the_test_split_as_far_as_they_fit():
+    subjects = [f"s{n}" for n in range(200)]
+    texts = [f"text {n}" if n >= 12 else "the same for twelve" for n in range(200)]
+    labels = np.random.default_rng(0).random((200, 3)) < 0.3
+    asked = {"validation": 0.1, "test": 0.15, "seed": 3}
+    judging = np.arange(200) < 32
+    split = split_groups(subjects, texts, labels, judging=judging, **asked)
+    assert (split[12:32] == "test").all()
+    assert (split[:12] == "train").all(), "a text of many is no test"
+    assert (split == "test").mean() == pytest.approx(0.15, abs=0.03)
+    assert (split_groups(subjects, texts, labels, judging=~judging, **asked) == "test").mean() <= 0.16
+
+
 def test_held_out_shares_of_nothing_hold_nothing_out():
     assert set(split(studies(), validation=0, test=0)) == {"train"}
     assert set(split(studies(), validation=0)) == {"train", "test"}
@@ -217,3 +230,14 @@ def test_without_pairs_set_aside_the_split_is_what_it_always_was():
 def test_pairs_that_leave_none_to_validate_and_test_are_refused(there):
     with pytest.raises(RadsynthError, match=rf"got {there}; expected 6 or more.*lower split_brain.few_pairs"):
         split_volumes(volumes(there, 8, 8), validation=0.15, test=0.25, seed=7, few_pairs=4)
+
+
+def test_images_that_somebody_outlined_test_where_they_are_few():
+    tables = reports(40), xrays([f"CXR{n}_1" for n in range(40)])
+    asked = {"validation": 0.1, "test": 0.2, "seed": 0}
+    few = [f"CXR{n}_1" for n in range(6)]
+    manifest = chest_manifest(*tables, outlined=few, **asked)
+    assert (manifest.loc[manifest["image_id"].isin(few), "split"] == "test").all()
+    assert (manifest["split"] == "test").sum() == 8
+    many = [f"CXR{n}_1" for n in range(30)]
+    pd.testing.assert_frame_equal(chest_manifest(*tables, outlined=many, **asked), chest_manifest(*tables, **asked))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +28,7 @@ def split_groups(
     validation: float,
     test: float,
     seed: int,
+    judging: np.ndarray | None = None,
 ) -> np.ndarray:
     """Assign studies to train, validation and test so that no person and no text is on two sides.
 
@@ -45,6 +46,9 @@ def split_groups(
         Shares of the studies, 0..1, together below 1. Groups being whole, they are met about.
     seed
         Decides between equals.
+    judging
+        Boolean (N,), studies that belong in the test split, whatever else it holds: their groups go there first, as
+        long as they fit and are not too large.
 
     Returns
     -------
@@ -71,12 +75,21 @@ def split_groups(
     labels = np.column_stack([labels, ~labels.any(1)])
     counts = np.zeros((len(sizes), labels.shape[1]), int)
     np.add.at(counts, group, labels)
-    split_of_group = _stratify(sizes, counts, np.array([1 - validation - test, validation, test]), seed)
+    first = np.zeros(len(sizes), bool)
+    if judging is not None:
+        first[group[judging]] = True
+    split_of_group = _stratify(sizes, counts, np.array([1 - validation - test, validation, test]), seed, first)
     return np.array(SPLITS, dtype=object)[split_of_group[group]]
 
 
 def chest_manifest(
-    reports: pd.DataFrame, xrays: pd.DataFrame, *, validation: float, test: float, seed: int
+    reports: pd.DataFrame,
+    xrays: pd.DataFrame,
+    *,
+    validation: float,
+    test: float,
+    seed: int,
+    outlined: Collection[str] = (),
 ) -> pd.DataFrame:
     """Join usable reports with their prepared images and split them.
 
@@ -86,6 +99,9 @@ def chest_manifest(
         The REPORTS and XRAYS tables.
     validation, test, seed
         As `split_groups` takes them; shares are of studies.
+    outlined
+        Ids of the images whose lesions somebody outlined. Where they are few, less than the test's share of the
+        studies, they test: what is learned needs no outlines, and a handful in each split would prove nothing.
 
     Returns
     -------
@@ -111,6 +127,8 @@ def chest_manifest(
             next_step="check that the images' names are the ids in the reports",
         )
     studies = pairs.drop_duplicates("report_id")
+    with_outlines = set(pairs.loc[pairs["image_id"].isin(set(outlined)), "report_id"])
+    judging = studies["report_id"].isin(with_outlines).to_numpy()
     studies = studies.assign(
         split=split_groups(
             studies["subject_id"].tolist(),
@@ -119,6 +137,7 @@ def chest_manifest(
             validation=validation,
             test=test,
             seed=seed,
+            judging=judging if judging.mean() < test else None,
         )
     )
     pairs = pairs.merge(studies[["report_id", "split"]], on="report_id", how="left")
@@ -201,9 +220,9 @@ def _groups(subjects: Sequence[str], texts: Sequence[str]) -> np.ndarray:
     return np.unique(component[:count], return_inverse=True)[1]
 
 
-def _stratify(sizes: np.ndarray, counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """Split number (G,) of each group of `sizes` (G,), holding `counts` (G, L) of each label."""
-    train = 0
+def _stratify(sizes: np.ndarray, counts: np.ndarray, shares: np.ndarray, seed: int, first: np.ndarray) -> np.ndarray:
+    """Split number (G,) of each group of `sizes` (G,), holding `counts` (G, L) of each label; `first` (G,) test."""
+    train, test = 0, 2
     split = np.full(len(sizes), train)
     held_out = np.flatnonzero(shares[1:] > 0) + 1
     if len(held_out) == 0:
@@ -217,6 +236,11 @@ def _stratify(sizes: np.ndarray, counts: np.ndarray, shares: np.ndarray, seed: i
     open_ = sizes <= _largest_held_out(sizes, wanted_studies[held_out])
     wanted[train] -= counts[~open_].sum(0)
     wanted_studies[train] -= sizes[~open_].sum()
+    for group in np.flatnonzero(first & open_ & (shares[test] > 0)):
+        if sizes[group] <= wanted_studies[test] + 0.5:
+            split[group], open_[group] = test, False
+            wanted[test] -= counts[group]
+            wanted_studies[test] -= sizes[group]
     tie = np.random.default_rng(seed).random(len(sizes))
     left = counts[open_].sum(0)
     # By label, the open groups that have it, fullest last: a group is popped for one label and skipped for the others.
