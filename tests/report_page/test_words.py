@@ -10,11 +10,11 @@ from radsynth.report_page.words import between, cell, ends, named, number, plain
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, "-"), (0.0, "0"), (1.0, "1"), (0.80700, "0.807"), (119.5354, "119.5"), (0.000506225, "0.000506"),
+        (None, "-"), (0.0, "0"), (1.0, "1"), (0.80700, "0.807"), (119.5354, "120"), (0.000506225, "0.000506"),
         (-27.19512, "-27.2"), (3401519.34, "3.4e+06"), (12000, "12,000"), (96, "96"), (True, "yes"), (100.0, "100"),
     ],
 )  # fmt: skip
-def test_numbers_have_four_digits(value, text):
+def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
 

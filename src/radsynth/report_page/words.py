@@ -32,7 +32,7 @@ def named(name: str) -> str:
 
 
 def number(value: Any) -> str:
-    """Four digits, without an exponent where that reads well; a dash where nothing is known."""
+    """Three digits, without an exponent where that reads well; a dash where nothing is known."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -42,7 +42,7 @@ def number(value: Any) -> str:
     if isinstance(value, float):
         if value != 0 and not 1e-3 <= abs(value) < 1e5:
             return f"{value:.3g}"
-        decimals = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
+        decimals = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
         digits = f"{value:.{decimals}f}"
         return digits.rstrip("0").rstrip(".") if "." in digits else digits
     return str(value)
