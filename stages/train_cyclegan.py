@@ -48,7 +48,7 @@ def main() -> None:
     description = describe(outcome, selection, own, params.seed, mark)
     if own.few_pairs:
         outcome, description = fine_tune(
-            outcome, selection, description, pairs, own, params.seed, device, checkpoints / FEW_PAIRS, draw
+            outcome, selection, description, pairs, heads, own, params.seed, device, checkpoints / FEW_PAIRS, draw
         )
     save_model("models/mri_to_ct", outcome.best, description, [ALIGNED / COMMON_GRID])
     write_history(outcome, "history/train_cyclegan")

@@ -25,10 +25,8 @@ from stages import train_cyclegan as stage
 
 CPU = cpu_device()
 WINDOW = (-1024.0, 2000.0)
-SPLIT_OF = {"a": "train", "b": "train", "c": "train", "d": "train", "p": "validation", "t": "test"} | dict.fromkeys(
-    "qr", "few_pairs"
-)
-HAVE = {"MR": "abpqrt", "CT": "cdpqrt"}
+SPLIT_OF = dict.fromkeys("abcdefgh", "train") | {"p": "validation", "q": "few_pairs", "r": "few_pairs", "t": "test"}
+HAVE = {"MR": "abcdpqrt", "CT": "efghpqrt"}
 
 
 def make_heads(modality: str, subjects: str) -> Heads:
@@ -52,9 +50,9 @@ def heads():
 
 @pytest.fixture
 def settings(small_cyclegan):
-    return small_cyclegan.model_copy(
-        update={"images_seen": 4, "few_pairs": 1, "few_pairs_images": 64, "few_pairs_learning_rate": 0.003}
-    )
+    """Pairs alone; the tests of drawn MRs say so."""
+    fast = {"few_pairs": 1, "few_pairs_images": 64, "few_pairs_learning_rate": 0.003, "weight_simulated": 0.0}
+    return small_cyclegan.model_copy(update={"images_seen": 4, **fast})
 
 
 def pairs_of(heads, count):
@@ -77,13 +75,13 @@ def test_the_unpaired_training_is_the_same_whatever_pairs_come_after(heads, sett
 def test_fine_tuning_lowers_the_error_on_its_pair_and_changes_that_generator_alone(heads, settings):
     base, selection, description = trained(heads, settings)
     pair = pairs_of(heads, 1)
-    kept, told = fine_tune(base, selection, description, pair, settings, 0, CPU)
+    kept, told = fine_tune(base, selection, description, pair, heads, settings, 0, CPU)
     before, after = (paired_error(model_of(o.best, description), *pair) for o in (base, kept))
     assert after < 0.8 * before
     changed = {name.split(".")[0] for name in base.best if not torch.equal(base.best[name], kept.best[name])}
     assert changed == {"mr_to_ct"}
-    losses = [row["paired_hu"] for row in kept.history if "paired_hu" in row]
-    assert losses[-1] < losses[0]
+    rows = [row for row in kept.history if "paired_hu" in row]
+    assert rows[-1]["paired_hu"] < rows[0]["paired_hu"]
     assert told["few_pairs"] == {
         "subjects": ["q"], "score_before": base.best_score, "score_after": kept.best_score, "saved": "after",
     }  # fmt: skip
@@ -93,10 +91,20 @@ def test_fine_tuning_lowers_the_error_on_its_pair_and_changes_that_generator_alo
     assert [row["images_seen"] for row in kept.history] == sorted(row["images_seen"] for row in kept.history)
 
 
+@pytest.mark.parametrize(("weight", "people", "drawn"), [(1.5, "abcd", True), (0.0, "abcd", False), (1.5, "ab", False)])
+def test_mrs_are_drawn_for_other_cts_where_the_unpaired_training_draws_them(heads, settings, weight, people, drawn):
+    settings = settings.model_copy(update={"weight_simulated": weight, "few_pairs_images": 4})
+    heads |= {"train_mr": heads["train_mr"].only(people)}
+    base, selection, description = trained(heads, settings)
+    kept, _ = fine_tune(base, selection, description, pairs_of(heads, 1), heads, settings, 0, CPU)
+    assert "paired_hu" in kept.history[-1]
+    assert (kept.history[-1].get("simulated_hu", 0) > 0) == drawn
+
+
 def test_the_weights_before_are_kept_where_validation_likes_them_better(heads, settings):
     base, selection, description = trained(heads, settings)
     base = dataclasses.replace(base, best_score=0.0)
-    kept, told = fine_tune(base, selection, description, pairs_of(heads, 1), settings, 0, CPU)
+    kept, told = fine_tune(base, selection, description, pairs_of(heads, 1), heads, settings, 0, CPU)
     assert kept.best is base.best
     assert told["few_pairs"]["saved"] == "before"
     assert told["few_pairs"]["score_after"] > told["chosen_score"] == 0.0
@@ -108,9 +116,9 @@ class Interrupted(Exception):
 
 
 def test_resumed_fine_tuning_is_the_same_to_the_bit(tmp_path, heads, settings):
-    settings = settings.model_copy(update={"few_pairs_images": 8})
+    settings = settings.model_copy(update={"few_pairs_images": 8, "weight_simulated": 1.5})
     base, selection, description = trained(heads, settings)
-    given = (base, selection, description, pairs_of(heads, 2), settings, 0, CPU)
+    given = (base, selection, description, pairs_of(heads, 2), heads, settings, 0, CPU)
     whole, told = fine_tune(*given)
 
     def stop(model, images_seen):
@@ -222,4 +230,4 @@ def test_the_audit_of_copies_knows_whom_the_model_was_fine_tuned_on(folder, sett
         shutil.rmtree("models", ignore_errors=True)
         stage.main()
         audit_stage.main()
-    assert asked == [(("c", "d"), {"p", "t"}), (("c", "d", "q"), {"p", "t"})]
+    assert asked == [(tuple("efgh"), {"p", "t"}), (tuple("efghq"), {"p", "t"})]

@@ -97,6 +97,14 @@ def translate(generator: nn.Module, image: Tensor, geometry: Tensor, start: Tens
     return with_air(generator(torch.cat([image, geometry, start], 1)) + start, geometry, head_channels)
 
 
+def simulated_loss(generator: nn.Module, ct: Slices, atlases: nn.ModuleDict, head_channels: bool) -> Tensor:
+    """How far `generator` is from a CT, shown an MR that is drawn for it: E|G(x_y) - y|, see `build_phases`."""
+    drawn = ct._replace(image=simulated_mr(ct, atlases["mr"]))
+    start = start_of(drawn.image, drawn, atlases, "ct")
+    picture = translate(generator, drawn.image, drawn.geometry, start, head_channels)
+    return anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
+
+
 def build_phases(
     networks: nn.ModuleDict,
     optimizers: dict[str, torch.optim.Optimizer],
@@ -159,17 +167,11 @@ def build_phases(
         picture, same = both.split([len(other.image), len(own.image)])
         return picture, start, same
 
-    def simulated(ct: Slices) -> Tensor:
-        """How far G is from a CT, shown an MR that was drawn for it."""
-        drawn = ct._replace(image=simulated_mr(ct, atlases["mr"]))
-        picture, _ = to_the_other(g, drawn.image, drawn, "ct")
-        return w_simulated * anatomy_loss(picture, ct.image, drawn_in(ct.geometry))
-
     def generators(batch: Pair) -> dict[str, Tensor]:
         ct, losses = to_device(batch.ct), {}
         if simulates:
             with device.autocast():
-                losses["simulated"] = simulated(ct)
+                losses["simulated"] = w_simulated * simulated_loss(g, ct, atlases, heads)
         if batch.mr is None:
             losses["simulated"].backward()
             return {name: loss.detach() for name, loss in losses.items()}

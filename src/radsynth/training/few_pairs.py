@@ -19,6 +19,7 @@ from radsynth.training.cyclegan import (
     Selection,
     drawn_in,
     model_of,
+    simulated_loss,
     slices_of,
     start_of,
     translate,
@@ -31,10 +32,12 @@ from radsynth.training.sampler import batch_indices
 from radsynth.training.slices import (
     MIN_HEAD,
     Heads,
+    Pair,
     Slices,
     depth_channel,
     head_in_both,
     hu_to_unit,
+    matched_pairs,
     paired_subjects,
 )
 
@@ -46,12 +49,13 @@ class Registered(NamedTuple):
     """MR and CT slices of the SAME people, registered.
 
     `mr` as the networks read it; `ct` (B, 1, Y, X) float32 in -1..1, air at -1; `compared` (B, 1, Y, X) bool, where
-    both are drawn.
+    the MR shows the head and the CT is drawn. `unpaired` are CT slices of other people; None without an MR atlas.
     """
 
     mr: Slices
     ct: Tensor
     compared: Tensor
+    unpaired: Slices | None
 
 
 def registered_pairs(mr: Heads, ct: Heads, count: int) -> tuple[Heads, Heads]:
@@ -79,7 +83,13 @@ def registered_pairs(mr: Heads, ct: Heads, count: int) -> tuple[Heads, Heads]:
 
 
 def registered_slices(
-    mr: Heads, ct: Heads, model: MriToCt, batch_size: int, seed: int, device: torch.device
+    mr: Heads,
+    ct: Heads,
+    model: MriToCt,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+    unpaired: Callable[[int], Pair] | None = None,
 ) -> Callable[[int], Registered]:
     """Make the pure function images seen -> batch; both slices of a pair are mirrored together, half the time.
 
@@ -87,6 +97,8 @@ def registered_slices(
     ----------
     mr, ct
         From `registered_pairs`.
+    unpaired
+        From `matched_pairs`: CT slices of other people, taken along.
 
     Raises
     ------
@@ -111,9 +123,10 @@ def registered_slices(
         true = with_air(torch.from_numpy(hu_to_unit(hu, model.hu_window))[:, None].to(device), place, True)
         flip = torch.from_numpy(mirrored)[:, None, None, None].to(device)
         *of_mr, true, compared = (
-            torch.where(flip, t.flip(-1), t) for t in (*seen, true, drawn_in(seen.geometry) & drawn_in(place))
+            torch.where(flip, t.flip(-1), t) for t in (*seen, true, (seen.geometry[:, :1] > -1) & drawn_in(place))
         )
-        return Registered(Slices(*of_mr), true, compared)
+        others = unpaired(images_seen).ct if unpaired else None
+        return Registered(Slices(*of_mr), true, compared, others)
 
     return batch_at
 
@@ -123,16 +136,20 @@ def fine_tune(
     selection: Selection,
     description: dict[str, Any],
     pairs: tuple[Heads, Heads],
+    heads: dict[str, Heads],
     settings: TrainCyclegan,
     seed: int,
     device: Device,
     checkpoint_folder: Path | None = None,
     on_validation: Callable[[MriToCt, int], None] | None = None,
 ) -> tuple[Outcome, dict[str, Any]]:
-    """Go on with G, the chosen `mr_to_ct`, on registered pairs (x, y) alone; nothing else is changed.
+    """Go on with G, the chosen `mr_to_ct`, on registered pairs (x, y); nothing else is changed. G minimises, in HU::
 
-    ``L(G) = E|G(x) - y|``, in HU, where both scans are drawn (`drawn_in`): the heads and what of their skin's edge the
-    unpaired game draws. It is judged as the base was, by `selection`, and the better of the two is kept.
+        L(G) = E|G(x) - y|           where the MR shows the head and the CT is drawn
+             + E|G(x_z) - z|         x_z ~ p(MR | CT z), z of the unpaired training heads: see `build_phases`
+
+    The second term keeps G reading MRs of all kinds of grey: from the first alone it learns the grey of a few. It is
+    left out as in the unpaired game. The result is judged as the base was, by `selection`, and the better is kept.
 
     Parameters
     ----------
@@ -142,6 +159,8 @@ def fine_tune(
         From `describe`, of the base.
     pairs
         From `registered_pairs`.
+    heads
+        ``train_mr`` and ``train_ct``.
     on_validation
         As `train_cyclegan` takes it; the images seen count on from those of the base.
 
@@ -150,6 +169,7 @@ def fine_tune(
     Outcome, dict
         What is kept, with the curves of both trainings, and what `model.json` says of it.
     """
+    torch.manual_seed(seed)
     model = model_of(base.best, description)
     model.networks.to(device.device)
     model.atlases.to(device.device)
@@ -160,15 +180,28 @@ def fine_tune(
     average = Ema(generator, settings.ema_half_life_images)
     averaged = replace(model, networks=nn.ModuleDict({**model.networks, "mr_to_ct": average.network}))
     low, high = settings.hu_window
+    subjects, total, unpaired = pairs[0].subjects, settings.few_pairs_images, None
+    if settings.weight_simulated and "mr" in model.atlases:
+        shown = (heads["train_mr"], heads["train_ct"], settings.hu_window, settings.slice_reach)
+        unpaired = matched_pairs(*shown, settings.batch_size, seed, model.atlases, without_mr=total)
+
+    def in_hu(loss: Tensor, inside: Tensor) -> Tensor:
+        """Of `anatomy_loss`, the mean over `inside`."""
+        return loss / inside.float().mean() * ((high - low) / 2)
 
     def accumulate(batch: Registered) -> dict[str, Tensor]:
-        start = start_of(batch.mr.image, batch.mr, model.atlases, "ct")
+        seen, losses = batch.mr, {}
+        start = start_of(seen.image, seen, model.atlases, "ct")
         with device.autocast():
-            made = translate(generator, batch.mr.image, batch.mr.geometry, start, model.head_channels)
-            share = batch.compared.float().mean()
-            loss = anatomy_loss(made, batch.ct, batch.compared) / share * ((high - low) / 2)
-        loss.backward()
-        return {"paired_hu": loss.detach()}
+            made = translate(generator, seen.image, seen.geometry, start, model.head_channels)
+            losses["paired_hu"] = in_hu(anatomy_loss(made, batch.ct, batch.compared), batch.compared)
+            if batch.unpaired:
+                ct = batch.unpaired
+                ct = ct._replace(image=with_air(ct.image, ct.geometry, model.head_channels))
+                loss = simulated_loss(generator, ct, model.atlases, model.head_channels)
+                losses["simulated_hu"] = in_hu(loss, drawn_in(ct.geometry))
+        sum(losses.values()).backward()
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def validate(images_seen: int) -> dict[str, float]:
         if on_validation:
@@ -179,7 +212,6 @@ def fine_tune(
         tuned = {f"mr_to_ct.{name}": value for name, value in average.network.state_dict().items()}
         return {**base.best, **tuned}
 
-    subjects, total = pairs[0].subjects, settings.few_pairs_images
     tuned = train(
         what=f"fine-tuning MRI to CT on {len(subjects)} registered pairs",
         phases=[
@@ -191,7 +223,7 @@ def fine_tune(
                 lambda images_seen: linear_decay(images_seen, total, settings.few_pairs_learning_rate),
             )
         ],
-        batch_at=registered_slices(*pairs, model, settings.batch_size, seed, device.device),
+        batch_at=registered_slices(*pairs, model, settings.batch_size, seed, device.device, unpaired),
         batch_size=settings.batch_size,
         images_seen=total,
         device=device,
