@@ -123,7 +123,9 @@ def test_the_judge_disagrees_below_the_threshold_and_on_anything_in_a_normal_che
     assert not agrees("effusion", scores, {"effusion": 0.41})
     assert agrees("mass", scores, {"effusion": 0.95})
     assert agrees("normal", scores, {"effusion": 0.5})
+    assert agrees("normal", scores, {"effusion": 0.1})
     assert not agrees("normal", scores, {"effusion": 0.5, "mass": 0.5})
+    assert agrees("normal", scores, {"effusion": 0.5, "mass": 0.95})
 
 
 def test_each_finding_is_judged_at_the_judges_own_threshold_or_at_the_one_given(asked, models):

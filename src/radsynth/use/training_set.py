@@ -28,6 +28,8 @@ from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES
 
 NORMAL = "normal"
 """In a plan: no finding at all."""
+NORMAL_BELOW = 0.5
+"""Probability below which no finding speaks against a normal chest."""
 COLUMNS = ("finding", "side", "count")
 LABELS = ("image", "findings", "impression", "subject", "study", "view", "finding", "side", "seed", "judged")
 ZONED = ("atelectasis", "consolidation", "fibrosis", "mass", "nodule", "opacity", "pneumonia")
@@ -118,7 +120,8 @@ def dataset(
 
     A report in varied words is written for every picture, the picture drawn, and the judge asked. A picture on which it
     disagrees is rejected: the finding's probability is below its threshold, or, for a normal chest, that of any finding
-    that it has learned is not. A finding that it has not learned is not judged, and the table says so.
+    that it has learned is at least its threshold and 0.5. A finding that it has not learned is not judged, and the
+    table says so.
 
     Parameters
     ----------
@@ -260,9 +263,13 @@ def _rows(
 
 
 def agrees(finding: str, scores: dict[str, float], thresholds: dict[str, float]) -> bool:
-    """Whether the judge does not disagree with the request; of a finding without a threshold it says nothing."""
+    """Whether the judge does not disagree with the request; of a finding without a threshold it says nothing.
+
+    A normal chest must pass every finding's: thresholds below `NORMAL_BELOW`, each right for one rare finding, would
+    together leave hardly any.
+    """
     if finding == NORMAL:
-        return all(scores[other] < at for other, at in thresholds.items())
+        return all(scores[other] < max(at, NORMAL_BELOW) for other, at in thresholds.items())
     return finding not in thresholds or scores[finding] >= thresholds[finding]
 
 
