@@ -15,7 +15,8 @@ from radsynth.reports.findings import label_text
 from radsynth.reports.parse import parse_reports
 from radsynth.sources.chest_folder import read_chest_folder
 from radsynth.use import dataset, generate, training_set
-from radsynth.use.training_set import Wanted, agrees, read_plan, write_words
+from radsynth.use.judge import Judge
+from radsynth.use.training_set import Wanted, agrees, bars, read_plan, write_words
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
 
 PLAN = [("pneumothorax", "left", 3), ("effusion", "", 3), ("normal", "", 2), ("mass", "both", 2)]
@@ -123,9 +124,16 @@ def test_the_judge_disagrees_below_the_threshold_and_on_anything_in_a_normal_che
     assert not agrees("effusion", scores, {"effusion": 0.41})
     assert agrees("mass", scores, {"effusion": 0.95})
     assert agrees("normal", scores, {"effusion": 0.5})
-    assert agrees("normal", scores, {"effusion": 0.1})
     assert not agrees("normal", scores, {"effusion": 0.5, "mass": 0.5})
     assert agrees("normal", scores, {"effusion": 0.5, "mass": 0.95})
+
+
+def test_low_thresholds_of_single_findings_do_not_speak_against_a_normal_chest_unless_asked_for(models):
+    judge, scores = Judge(models / "classifier"), {"cardiomegaly": 0.7, "effusion": 0.4, "pneumothorax": 0.1}
+    assert agrees("effusion", scores, bars(judge, None, "effusion"))
+    assert agrees("normal", scores, bars(judge, None, "normal"))
+    assert not agrees("normal", scores | {"effusion": 0.5}, bars(judge, None, "normal"))
+    assert not agrees("normal", scores, bars(judge, 0.3, "normal"))
 
 
 def test_each_finding_is_judged_at_the_judges_own_threshold_or_at_the_one_given(asked, models):

@@ -120,8 +120,8 @@ def dataset(
 
     A report in varied words is written for every picture, the picture drawn, and the judge asked. A picture on which it
     disagrees is rejected: the finding's probability is below its threshold, or, for a normal chest, that of any finding
-    that it has learned is at least its threshold and 0.5. A finding that it has not learned is not judged, and the
-    table says so.
+    that it has learned is not (by default, none speaks against a normal chest below 0.5). A finding that it has not
+    learned is not judged, and the table says so.
 
     Parameters
     ----------
@@ -157,25 +157,22 @@ def dataset(
     target = None if out is None else check_folder(out, force)
     resolved = resolve(root, MODEL, model)
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
-    thresholds = {
-        finding: judging.thresholds.get(finding, 0.5) if threshold is None else threshold for finding in judging.learned
-    }
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)
     facts = about("dataset", resolved) | {
-        "judge": judging.facts | {"thresholds": {finding: round(at, 6) for finding, at in thresholds.items()}},
+        "judge": judging.facts | {"thresholds": {f: round(at, 6) for f, at in bars(judging, threshold).items()}},
         "settings": {"seed": seed, "view": view, "size": drawer.size},
         "plan": [vars(line) for line in lines],
     }
     if target is None:
-        rows = [row for row, _ in _rows(lines, drawer, judging, seed, view, thresholds)]
+        rows = [row for row, _ in _rows(lines, drawer, judging, seed, view, threshold)]
         return Dataset(rows, facts | {"counts": counts(lines, rows)}, None)
     with new_folder(target) as folder:
         rows = []
         texts = png_texts(title(resolved))
         for name in ("images", "rejected"):
             (folder / name).mkdir()
-        for row, pixels in _rows(lines, drawer, judging, seed, view, thresholds):
+        for row, pixels in _rows(lines, drawer, judging, seed, view, threshold):
             room = folder / ("images" if row["accepted"] else "rejected")
             (room / row["image"]).write_bytes(png_bytes(stored_values(pixels), texts))
             rows.append(row)
@@ -233,7 +230,7 @@ def _wanted(finding: str, side: str, count: int | str, where: object) -> Wanted:
 
 
 def _rows(
-    lines: Sequence[Wanted], drawer: Drawer, judging: Judge, seed: int, view: str, thresholds: dict[str, float]
+    lines: Sequence[Wanted], drawer: Drawer, judging: Judge, seed: int, view: str, threshold: float | None
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Every picture of the plan with its row."""
     jobs = [line for line in lines for _ in range(line.count)]
@@ -255,21 +252,29 @@ def _rows(
             "side": side,
             "seed": seed + number,
             "judged": judged,
-            "accepted": agrees(wanted.finding, scores, thresholds),
+            "accepted": agrees(wanted.finding, scores, bars(judging, threshold, wanted.finding)),
         }
         row |= {f"label_{finding}": labels.values[finding] for finding in FINDINGS}
         row |= {f"score_{finding}": round(scores[finding], 6) for finding in judging.learned}
         yield row, pixels
 
 
-def agrees(finding: str, scores: dict[str, float], thresholds: dict[str, float]) -> bool:
-    """Whether the judge does not disagree with the request; of a finding without a threshold it says nothing.
+def bars(judge: Judge, threshold: float | None, wanted: str = "") -> dict[str, float]:
+    """From which probability on each finding that the judge has learned is there: `threshold`, or the judge's own.
 
-    A normal chest must pass every finding's: thresholds below `NORMAL_BELOW`, each right for one rare finding, would
-    together leave hardly any.
+    A normal chest must stay below all of them: the judge's own, each right for one rare finding, would together leave
+    hardly any, so that none lies below `NORMAL_BELOW` there.
     """
+    if threshold is not None:
+        return dict.fromkeys(judge.learned, threshold)
+    least = NORMAL_BELOW if wanted == NORMAL else 0.0
+    return {finding: max(judge.thresholds.get(finding, 0.5), least) for finding in judge.learned}
+
+
+def agrees(finding: str, scores: dict[str, float], thresholds: dict[str, float]) -> bool:
+    """Whether the judge does not disagree with the request; of a finding without a threshold it says nothing."""
     if finding == NORMAL:
-        return all(scores[other] < max(at, NORMAL_BELOW) for other, at in thresholds.items())
+        return all(scores[other] < at for other, at in thresholds.items())
     return finding not in thresholds or scores[finding] >= thresholds[finding]
 
 
