@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import multiprocessing
 import tarfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from radsynth.files import atomic_path
+from radsynth.processes import mapper
 from radsynth.progress import track
 from radsynth.schemas import FINDING_TRUTH
 from radsynth.sources import chest_anatomy as anatomy_of
@@ -717,12 +716,8 @@ def make_chest_sample(folder: Path, *, studies: int, size: int = 256, seed: int,
 
 def _studies(numbers: list[int], size: int, seed: int, processes: int) -> Iterator[_Study]:
     make = partial(_make_numbered, numbers=numbers, size=size, seed=seed)
-    if processes <= 1:
-        yield from map(make, range(len(numbers)))
-        return
-    # spawned, not forked: the caller may hold threads
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(make, range(len(numbers)), chunksize=4)
+    with mapper(processes, chunksize=4) as over:
+        yield from over(make, range(len(numbers)))
 
 
 def _make_numbered(index: int, *, numbers: list[int], size: int, seed: int) -> _Study:

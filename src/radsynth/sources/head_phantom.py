@@ -8,10 +8,7 @@ inside), painted over what is there with an edge one working voxel wide. Both mo
 from __future__ import annotations
 
 import gzip
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from radsynth.files import atomic_path, write_json
+from radsynth.processes import mapper
 from radsynth.progress import track
 
 if TYPE_CHECKING:
@@ -1139,18 +1137,8 @@ def make_head_sample(folder: Path, *, unpaired: int, paired: int, seed: int, pro
     tasks += [(f"ct{i:03d}", "CT", seed, 10_000 + i) for i in range(unpaired)]
     tasks += [(f"both{i:03d}", "paired", seed, 20_000 + i) for i in range(paired)]
     folder = Path(folder)
-    with _mapper(processes) as mapper:
-        done = track(mapper(partial(_make_subject, folder=folder), tasks), "drawing heads", len(tasks), "subjects")
+    with mapper(processes) as over:
+        done = track(over(partial(_make_subject, folder=folder), tasks), "drawing heads", len(tasks), "subjects")
         rows = [row for subject in done for row in subject]
     columns = ["volume_id", "subject_id", "modality", "path", "mask_path", "paired"]
     return pd.DataFrame(rows, columns=columns)
-
-
-@contextmanager
-def _mapper(processes: int) -> Iterator[Callable]:
-    """`map`, over fresh processes where there are several: forking a program that runs threads can hang."""
-    if processes <= 1:
-        yield map
-        return
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool.map

@@ -7,10 +7,7 @@ template: with a reference made of ellipsoids the pitch is hardly determined.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import numpy as np
 
 from radsynth.errors import InputRefused, RadsynthError
 from radsynth.files import atomic_folder, sha256_of
+from radsynth.processes import mapper
 from radsynth.progress import track
 from radsynth.schemas import QUARANTINE, VOLUMES
 from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
@@ -383,30 +381,17 @@ def _results(
 
     Where the CT of a pair cannot be used, its MR is a volume like any other.
     """
-    with _mapper(reference, settings, min(processes, len(raws))) as mapper:
+    with mapper(min(processes, len(raws)), _start, (reference, settings)) as over:
         scans = [raw for raw in raws if raw["modality"] == "CT"]
         partners: dict[str, Partner] = {}
-        for raw, result in zip(scans, mapper(_work, scans, [None] * len(scans)), strict=True):
+        for raw, result in zip(scans, over(_work, scans, [None] * len(scans)), strict=True):
             if raw["paired"] and isinstance(result, Aligned):
                 pose = np.reshape(result.row["native_to_reference"], (4, 4))
                 partners[raw["subject_id"]] = Partner(raw, pose)
             yield raw, result
         others = [raw for raw in raws if raw["modality"] != "CT"]
         known = [partners.get(raw["subject_id"]) if raw["paired"] else None for raw in others]
-        yield from zip(others, mapper(_work, others, known), strict=True)
-
-
-@contextmanager
-def _mapper(reference: Reference, settings: dict[str, Any], processes: int) -> Iterator[Callable]:
-    """`map` for `_work`, over fresh processes where there are several."""
-    if processes <= 1:
-        _start(reference, settings)
-        yield map
-        return
-    # spawn: forking a process that has run ITK's threads can hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(reference, settings)) as pool:
-        yield pool.map
+        yield from zip(others, over(_work, others, known), strict=True)
 
 
 _worker: dict[str, Any] = {}

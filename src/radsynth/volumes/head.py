@@ -144,7 +144,7 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def _eroded(mask: np.ndarray, radius: float) -> np.ndarray:
-    return mask if mask.all() else mask & ~_dilated(~mask, radius)
+    return mask if mask.all() else ~_dilated(~mask, radius)
 
 
 def _dilated(mask: np.ndarray, radius: float) -> np.ndarray:
