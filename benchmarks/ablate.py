@@ -1,0 +1,159 @@
+"""Train and measure settings side by side, several seeds each; a seed draws the sample, the split and the weights.
+
+Run ``python -m benchmarks.ablate mri_to_ct --workspace ../ablation`` from the repository root, then ``python -m
+benchmarks.ablate --table``. The workspace is a clone in which DVC keeps what rows share; a row that is killed goes on,
+and one that is on record is passed over. The rows stand in `benchmarks/ablations.yaml`, what was measured in
+`docs/ablations`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from radsynth.evaluation.intervals import Interval, bootstrap_interval
+from radsynth.files import atomic_path, read_json
+
+ROWS, RECORDS = Path("benchmarks/ablations.yaml"), Path("docs/ablations")
+SEEDS = (201, 202, 203)
+"""Of samples that no setting was chosen on."""
+FIGURES = {
+    "report_to_xray": {
+        "label_auroc_share": "share of real AUROC",
+        "kid": "KID, ImageNet",
+        "spread_share": "spread",
+        "counterfactual_side_read": "side read",
+        "counterfactual_side_share_following": "pairs that follow a side switch",
+        "counterfactual_negated_logit_change": "negated: logit",
+        "power_ratio_second_octave": "power, second octave",
+        "power_ratio_finest_octave": "power, finest octave",
+    },
+    "mri_to_ct": {"mae_hu": "MAE, HU", "bone_dice": "bone Dice", "air_dice": "air Dice", "ssim": "SSIM"},
+}
+MODEL = "cyclegan"
+"""The model's name among the methods that are measured head by head."""
+
+
+def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
+    """Train and evaluate one row in the workspace, and say what came out."""
+    about = yaml.safe_load(ROWS.read_text(encoding="utf-8"))[part]
+    settings = [f"seed={seed}", *about["sample"], *about["rows"][row]]
+    if not workspace.exists():
+        subprocess.run(["git", "clone", "--quiet", ".", str(workspace)], check=True)
+    programs = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str((workspace / "src").resolve()),
+    }
+
+    def run(*command: str) -> None:
+        subprocess.run([str(programs / command[0]), *command[1:]], cwd=workspace, env=environment, check=True)
+
+    run("radsynth", "configure", *settings)
+    run("dvc", "repro", about["target"])
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=workspace, capture_output=True, text=True, check=True)
+    found = read_json(workspace / "metrics" / f"{about['target']}.json")
+    figures = {
+        name: {k: figure[k] for k in ("value", "low", "high") if k in figure}
+        for name, figure in found["figures"].items()
+    }
+    record = {"part": part, "row": row, "seed": seed, "settings": settings, "commit": commit.stdout.strip()}
+    if part == "report_to_xray":
+        record["auroc_by_finding"] = found["tables"]["auroc_by_finding"]
+    else:
+        kept = ("subject_id", "method", *FIGURES[part])
+        volumes = [{k: volume[k] for k in kept if k in volume} for volume in found["tables"]["volumes"]]
+        record["volumes"] = [volume for volume in volumes if "mae_hu" in volume]
+    return record | {"figures": figures}
+
+
+def gain(records: list[dict[str, Any]], method: str, other: list[dict[str, Any]], against: str) -> Interval:
+    """By how many percent of `against` (in the runs `other`) `method` errs less, heads of all seeds drawn in pairs."""
+
+    def errors(runs: list[dict[str, Any]], wanted: str) -> dict[tuple[int, str], float]:
+        return {
+            (run["seed"], volume["subject_id"]): volume["mae_hu"]
+            for run in runs
+            for volume in run["volumes"]
+            if volume["method"] == wanted
+        }
+
+    own, theirs = errors(records, method), errors(other, against)
+    both = np.array([(own[head], theirs[head]) for head in sorted(own.keys() & theirs.keys())])
+    return bootstrap_interval(both, lambda sample, axis: 100 * (1 - sample.mean(axis)[:, 0] / sample.mean(axis)[:, 1]))
+
+
+def over_seeds(values: list[float]) -> str:
+    """Mean, and the least and largest of the seeds."""
+    return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})" if values else "-"
+
+
+def table(part: str, records: list[dict[str, Any]]) -> str:
+    """The rows of one part as Markdown: mean over the seeds, least and largest in brackets."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        rows.setdefault(record["row"], []).append(record)
+    names = FIGURES[part]
+    lines = [f"| row | seeds | {' | '.join(names.values())} |", "| --- " * (len(names) + 2) + "|"]
+    for row, runs in rows.items():
+        values = [over_seeds([run["figures"][name]["value"] for run in runs]) for name in names]
+        lines.append(f"| `{row}` | {len(runs)} | {' | '.join(values)} |")
+    if part == "mri_to_ct" and "default" in rows:
+        default = rows["default"]
+        methods = sorted({volume["method"] for run in default for volume in run["volumes"]} - {MODEL, "true_ct"})
+        lines += ["", "| against | MAE, HU | bone Dice | air Dice | less error, % | heads |", "| --- " * 6 + "|"]
+        compared = [(f"`{row}`", rows[row], MODEL) for row in rows if row != "default"]
+        for name, runs, method in compared + [(method, default, method) for method in methods]:
+            means = [
+                over_seeds([_mean(run, method, figure) for run in runs])
+                for figure in ("mae_hu", "bone_dice", "air_dice")
+            ]
+            less = gain(default, MODEL, runs, method)
+            lines.append(
+                f"| {name} | {' | '.join(means)} | {less.value:.1f} ({less.low:.1f} to {less.high:.1f}) | {less.n} |"
+            )
+    return "\n".join(lines)
+
+
+def _mean(run: dict[str, Any], method: str, figure: str) -> float:
+    return float(np.mean([volume[figure] for volume in run["volumes"] if volume["method"] == method]))
+
+
+def main() -> None:
+    """Measure what is not on record yet, or print the tables."""
+    parts = list(FIGURES)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=parts)
+    parser.add_argument("--rows", nargs="+", help="some rows of the part; all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--workspace", type=Path, default=Path("../ablation"))
+    parser.add_argument("--table", action="store_true", help="print what is on record, train nothing")
+    given = parser.parse_args()
+    if not given.table and not given.part:
+        parser.error("name a part, or --table")
+    if not given.table:
+        rows = given.rows or list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]["rows"])
+        for seed in given.seeds:  # so that what a seed's rows share is made once and still there
+            for row in rows:
+                path = RECORDS / given.part / f"{row}_{seed}.json"
+                if not path.exists():
+                    record = measure(given.part, row, seed, given.workspace)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_path(path) as temporary:
+                        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for part in [given.part] if given.part else parts:
+        records = [read_json(path) for path in sorted((RECORDS / part).glob("*.json"))]
+        if records:
+            print(f"{part}\n\n{table(part, records)}\n")
+
+
+if __name__ == "__main__":
+    main()
