@@ -96,7 +96,7 @@ def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan,
         attention_gate=s.attention_gate, places=s.discriminator_places, targets=len(TARGETS),
     )  # fmt: skip
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size)
+    encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)
     return gan, encoder, Vgg(((12,), (24,), (48, 48), (96, 96))).requires_grad_(False)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from radsynth.errors import one_line_errors
+from radsynth.evaluation.counterfactual import Pairs
 from radsynth.evaluation.optional_spaces import optional_spaces
-from radsynth.evaluation.report_gan import evaluate_report_gan
+from radsynth.evaluation.report_gan import Drawn, evaluate_report_gan
 from radsynth.explain.chest import known_lesions, lesion_masks
 from radsynth.figures import counterfactual_pairs, picture_grid
 from radsynth.metrics import write_metrics
 from radsynth.settings import load
-from radsynth.training.chest_data import load_chest
+from radsynth.training.chest_data import ChestSet, load_chest
 from radsynth.training.device import pick_device
 from radsynth.training.drawing import Drawer
 from radsynth.training.findings import load_findings
@@ -39,29 +41,36 @@ def main() -> None:
     shapes = lesion_masks(RAW, lesions["mask_row"].to_numpy(), test.size) if len(lesions) else []
     masks = dict(zip(zip(lesions["index"], lesions["finding"], strict=True), shapes, strict=True))
     spaces, not_there = optional_spaces(own.feature_spaces, device)
-    figures, drawn, pairs = evaluate_report_gan(
-        drawer.gan,
-        judge.to(device.device),
-        sets["train"],
-        test,
-        pooled=np.load("data/chest/embeddings/pooled.npy", mmap_mode="r"),
-        encoder=drawer.encoder,
-        masks=masks,
-        samples=own.samples_per_report,
-        counterfactuals=own.counterfactuals,
-        bootstrap=own.bootstrap,
-        seed=seed,
-        device=device,
-        split=split,
-        spaces=spaces,
-    )
-    figures["notes"] += not_there
-    write_metrics("metrics/evaluate_report_gan.json", figures)
-    reals = test.pictures(np.arange(len(test)))[:, 0].numpy()
+    with TemporaryDirectory(prefix="radsynth-drawn-") as folder:
+        figures, drawn, pairs = evaluate_report_gan(
+            drawer.gan,
+            judge.to(device.device),
+            sets["train"],
+            test,
+            pooled=np.load("data/chest/embeddings/pooled.npy", mmap_mode="r"),
+            encoder=drawer.encoder,
+            masks=masks,
+            samples=own.samples_per_report,
+            counterfactuals=own.counterfactuals,
+            bootstrap=own.bootstrap,
+            seed=seed,
+            device=device,
+            folder=folder,
+            split=split,
+            spaces=spaces,
+        )
+        figures["notes"] += not_there
+        write_metrics("metrics/evaluate_report_gan.json", figures)
+        draw_pictures(test, drawn, pairs)
+
+
+def draw_pictures(test: ChestSet, drawn: Drawn, pairs: dict[str, Pairs]) -> None:
+    """Six reports and four of every finding, each with its noises; and up to six edits of a kind."""
     titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn.pictures)))]
 
     def grid(rows: list[int], name: str) -> None:
-        pictures = [[reals[i], *drawn.pictures[:, i]] for i in rows]
+        reals = test.pictures(np.array(rows))[:, 0].numpy()
+        pictures = [[real, *drawn.pictures[:, i]] for i, real in zip(rows, reals, strict=True)]
         picture_grid(pictures, PLOTS / name, row_titles=test.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
 
     for kind, found in pairs.items():

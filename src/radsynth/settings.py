@@ -168,6 +168,8 @@ class TrainReportGan(Section):
     """The text conditioner learns every second step from reports with left and right exchanged."""
     attention_gate: float
     """With which cross-attention to the words enters the fresh generator; it is learned from there."""
+    posterior_pixels: Positive
+    """Side of what the posterior encoder sees of a picture; the coarser, the more must be learned from the report."""
     weight_kl: Weight
     r1_gamma: Weight
     r1_every: Positive

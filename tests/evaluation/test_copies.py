@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from radsynth.evaluation.copies import CHANGES, changed, copy_limit, fit_copy_detector, from_array
+from radsynth.evaluation.copies import CHANGES, changed, copy_limit, fit_copy_detector, from_array, packed
 from radsynth.evaluation.overtrained import draw_by_heart
 
 
@@ -75,3 +75,15 @@ def test_the_over_trained_control_draws_its_training_pictures(detector, train):
     assert neighbour.tolist() == rows.tolist()
     again = draw_by_heart(train[rows], reports, 2, samples=1, seed=0)[0]
     assert np.abs(drawn - train[rows]).mean() < 0.5 * np.abs(again - train[rows]).mean()
+
+
+def test_packed_pictures_are_asked_for_once_in_order_and_are_the_same_in_a_file(tmp_path):
+    def noise():
+        rng = np.random.default_rng(0)
+        return lambda rows: rng.uniform(-1, 1, (len(rows), 4, 4))
+
+    whole = np.random.default_rng(0).uniform(-1, 1, (300, 4, 4)).astype(np.float32)
+    assert np.array_equal(packed(noise(), whole.shape), whole)
+    filed = packed(noise(), whole.shape, tmp_path / "noise.npy")
+    assert np.array_equal(filed, whole)
+    assert isinstance(filed, np.memmap)

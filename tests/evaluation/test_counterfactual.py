@@ -49,6 +49,10 @@ def read(pictures):
     return logits
 
 
+def judged(pictures):
+    return pictures, read(pictures)
+
+
 def figures(drawing):
     noises = np.stack([draw(PROMPTS, None), np.random.default_rng(9).normal(0, 1, (len(PROMPTS), SIDE, SIDE))])
     masks = {}
@@ -56,9 +60,11 @@ def figures(drawing):
         if (side := label_text(prompt).sides["effusion"]) != "":
             masks[row, "effusion"] = np.zeros((SIDE, SIDE), bool)
             masks[row, "effusion"][place_of(side)] = True
+    known = judged(draw(PROMPTS, None))
+    both = [judged(pictures.astype(np.float32)) for pictures in noises]
     return counterfactual_figures(
-        drawing, read, PROMPTS, SUBJECTS, np.array([K]), draw(PROMPTS, None), LABELS, SIDES, noises.astype(np.float32),
-        masks, most=12, split="test", seed=0, repetitions=20, feature_space="x",
+        drawing, read, PROMPTS, SUBJECTS, np.array([K]), known, LABELS, SIDES, both, masks,
+        most=12, split="test", seed=0, repetitions=20, feature_space="x",
     )  # fmt: skip
 
 

@@ -109,6 +109,17 @@ def test_posterior_has_a_bounded_variance() -> None:
     assert log_variance.min() >= -8
 
 
+def test_a_posterior_of_a_coarse_picture_does_not_see_what_is_inside_its_squares() -> None:
+    torch.manual_seed(0)
+    encoder, picture = PosteriorEncoder(64, 4, 2, 8, seen=16), torch.randn(1, 1, 64, 64)
+    lesion = torch.zeros_like(picture)
+    lesion[..., 20:22, 20:24], lesion[..., 22:24, 20:24] = 1, -1
+    whole = PosteriorEncoder(64, 4, 2, 8)
+    assert torch.allclose(encoder(picture)[0], encoder(picture + lesion)[0], atol=1e-5)
+    assert not torch.allclose(encoder(picture)[0], encoder(picture + 1)[0], atol=1e-3)
+    assert not torch.allclose(whole(picture)[0], whole(picture + lesion)[0], atol=1e-5)
+
+
 def test_vgg_features_halve_in_size_and_the_classifier_says_a_logit_a_finding() -> None:
     vgg = Vgg(((4,), (8,), (16, 16)), classes=5)
     pictures = torch.randn(2, 1, 32, 32)

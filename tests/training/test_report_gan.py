@@ -52,6 +52,7 @@ SETTINGS = TrainReportGan(
     discriminator_places=True,
     switch_sides=True,
     attention_gate=0.5,
+    posterior_pixels=32,
     weight_kl=0.01,
     r1_gamma=1.0,
     r1_every=2,
@@ -187,6 +188,8 @@ def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_list(chest_set: 
     assert np.abs(drawn - generate(gan, *text, seed=6, device=pick_device())).mean() > 1e-3
     fewer = generate(gan, *(t[:3] for t in text), seed=5, device=pick_device())
     assert np.allclose(fewer, drawn[:3], atol=1e-4)
+    later = generate(gan, *(t[3:] for t in text), seed=5, device=pick_device(), first=3)
+    assert np.allclose(later, drawn[3:], atol=1e-4), "a part of a list is drawn as in the whole"
 
 
 def test_training_gives_the_same_model_twice_and_it_survives_the_disk(chest_set: ChestSet, tmp_path: Path) -> None:

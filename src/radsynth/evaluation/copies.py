@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,26 @@ CHANGES = ("shift", "brightness", "noise", "resampling", "jpeg", "all")
 def from_array(pictures: np.ndarray) -> Pictures:
     """Pictures (n, S, S) that lie in memory, as a reader of rows."""
     return lambda rows: torch.from_numpy(np.ascontiguousarray(pictures[rows]))[:, None]
+
+
+def packed(
+    pictures: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], path: str | Path | None = None
+) -> np.ndarray:
+    """Pictures (n, S, S) float32, made block by block; in a ``.npy`` file that is memory-mapped, or in memory.
+
+    Parameters
+    ----------
+    pictures
+        Row numbers (B,) -> (B, S, S); asked once for each row, in order.
+    shape
+        (n, S, S).
+    path
+        None keeps them in memory.
+    """
+    out = np.empty(shape, np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    for rows in _blocks(len(out)):
+        out[rows] = pictures(rows)
+    return out
 
 
 @dataclass(frozen=True)

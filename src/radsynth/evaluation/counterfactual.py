@@ -24,6 +24,8 @@ MARGIN = 1 / 16
 
 Draw = Callable[[Sequence[str], np.ndarray], np.ndarray]
 """Prompts and their rows of the test set -> pictures (n, S, S); place i has the same noise in every call."""
+Judged = tuple[np.ndarray, np.ndarray]
+"""Pictures (n, S, S) in -1..1, and the judge's logits (n, K) on them."""
 Read = Callable[[np.ndarray], np.ndarray]
 """Pictures (n, S, S) -> the judge's logits (n, K)."""
 
@@ -88,10 +90,13 @@ def mirrored_halves(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def side_evidence(read: Read, pictures: np.ndarray) -> np.ndarray:
+def side_evidence(read: Read, pictures: np.ndarray, together: int = 128) -> np.ndarray:
     """The judge's logits on the left half with its mirror image, minus those on the right: (n, K), > 0 for left."""
-    left, right = mirrored_halves(pictures)
-    return read(left) - read(right)
+    found = []
+    for start in range(0, len(pictures), together):
+        left, right = mirrored_halves(pictures[start : start + together])
+        found.append(read(left) - read(right))
+    return np.concatenate(found)
 
 
 def share_inside(difference: np.ndarray, masks: np.ndarray, margin: float = MARGIN) -> np.ndarray:
@@ -114,10 +119,10 @@ def counterfactual_figures(
     prompts: Sequence[str],
     subjects: np.ndarray,
     columns: np.ndarray,
-    real: np.ndarray,
+    real: Judged,
     labels: np.ndarray,
     sides: np.ndarray,
-    noises: np.ndarray,
+    noises: Sequence[Judged],
     masks: Mapping[tuple[int, str], np.ndarray],
     *,
     most: int,
@@ -132,12 +137,12 @@ def counterfactual_figures(
     ----------
     columns
         Findings that the judge can read on real pictures.
-    real, labels
-        (n, S, S) real pictures and (n, K) labels of the reports.
-    sides
-        (n, K) stated sides.
+    real
+        The reports' real pictures.
+    labels, sides
+        (n, K) of the reports.
     noises
-        (2, n, S, S): pictures of all reports with two noises.
+        Pictures of all reports with one noise, and with another.
     masks
         (row, finding) -> true lesion mask (S, S) bool of the report's real picture; empty where none is known.
     most
@@ -148,8 +153,7 @@ def counterfactual_figures(
     tables: dict[str, list[dict[str, Any]]] = {}
     notes = ["Counterfactual figures have no floor of real pairs: nobody was X-rayed twice with one finding changed."]
     pairs: dict[str, Pairs] = {}
-    real_logits = read(real)
-    noise_logits = [read(p) for p in noises]
+    (real_pictures, real_logits), (one, other) = real, noises
 
     def put(name: str, values: np.ndarray, owners: np.ndarray, definition: str, **more: Any) -> None:
         figures[name] = entry(
@@ -174,7 +178,7 @@ def counterfactual_figures(
         change = (logits[1] - logits[0])[place, ks]
         others = np.abs(logits[1] - logits[0])
         others[:, FINDINGS.index(GENERIC)] = np.nan  # it may change along with the finding
-        noise = np.abs(noise_logits[1] - noise_logits[0])[rows]
+        noise = np.abs(other[1][rows] - one[1][rows])
         noise = np.where(np.isnan(others), np.nan, noise)
         plain = draw([unrelated(e.prompt) for e in edits], rows) if kind == "negated" else None
         if plain is not None:
@@ -196,7 +200,7 @@ def counterfactual_figures(
                 worst_case=float((base < 0).mean()),
             )  # fmt: skip
         elif kind == "side":
-            _put_sides(put, read, (before, after), (real, labels, sides), edits, ks, columns, owners)
+            _put_sides(put, read, (before, after), (real_pictures, labels, sides), edits, ks, columns, owners)
         else:
             direction = np.array([e.direction for e in edits])
             put(
@@ -217,7 +221,7 @@ def counterfactual_figures(
             floor=0.0,
             worst_case=float(np.nanmean(noise)) if np.isfinite(noise).any() else None,
         )  # fmt: skip
-        _put_regions(put, kind, edits, after - before, (noises[1] - noises[0])[rows], masks, owners)
+        _put_regions(put, kind, edits, after - before, other[0][rows] - one[0][rows], masks, owners)
         tables[f"counterfactual_{kind}"] = _by_finding(edits, logits, ks, change)
     return figures, tables, notes, pairs
 

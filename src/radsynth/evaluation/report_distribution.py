@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from radsynth.evaluation.copies import from_array
+from radsynth.evaluation.copies import from_array, packed
 from radsynth.evaluation.distribution import NEIGHBOURS, SUBSET, compared_by_halves, half_splits, kid, ms_ssim
 from radsynth.evaluation.entries import entry, over_patients
 from radsynth.evaluation.features import FeatureSpace, extract
@@ -49,6 +50,7 @@ def distribution_figures(
     seed: int,
     device: Device,
     read: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    folder: str | Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure drawn pictures against the real pictures of the same reports.
 
@@ -64,6 +66,8 @@ def distribution_figures(
         (n, K) findings and (n,) patients of the reports.
     read
         Suffix -> features of `real` and of `drawn` in that space, where they were read before.
+    folder
+        Where the pictures of noise lie; None keeps them in memory.
 
     Returns
     -------
@@ -72,7 +76,11 @@ def distribution_figures(
     """
     alike = _alike(labels, subjects, np.random.default_rng((seed, 31)))
     noise = np.random.default_rng((seed, 32))
-    noisy = noise.uniform(-1, 1, real.shape).astype(np.float32)
+    noisy = packed(
+        lambda rows: noise.uniform(-1, 1, (len(rows), *real.shape[1:])),
+        real.shape,
+        None if folder is None else Path(folder) / "noise.npy",
+    )
     figures: dict[str, dict[str, Any]] = {}
     for suffix, space in spaces.items():
         on_noise = extract(space, from_array(noisy), len(noisy), device)

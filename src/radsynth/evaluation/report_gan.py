@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from radsynth.evaluation.copies import Pictures, from_array, packed
 from radsynth.evaluation.counterfactual import Pairs, counterfactual_figures
 from radsynth.evaluation.entries import entry
 from radsynth.evaluation.features import FeatureSpace, imagenet_space, judge_space
@@ -21,7 +23,7 @@ from radsynth.training.chest_data import ChestSet, learnable
 from radsynth.training.device import Device
 from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
-from radsynth.training.report_gan import ReportGan, generate
+from radsynth.training.report_gan import DRAWN_TOGETHER, ReportGan, generate
 from radsynth.vocabulary import FINDINGS, VIEWS
 
 COMPARED = 2
@@ -37,22 +39,41 @@ class Drawn:
     features: np.ndarray
 
 
-def read_pictures(judge: FindingsClassifier, pictures: np.ndarray, device: Device) -> tuple[np.ndarray, np.ndarray]:
-    """The judge's logits (n, K) and features (n, D) for pictures (n, S, S)."""
-    both = predict(
-        lambda x: torch.cat([judge(x), judge.features(x)], 1),
-        lambda rows: torch.from_numpy(pictures[rows])[:, None],
-        len(pictures),
-        device,
-    )
+def read_pictures(
+    judge: FindingsClassifier, pictures: Pictures, count: int, device: Device
+) -> tuple[np.ndarray, np.ndarray]:
+    """The judge's logits (count, K) and features (count, D) for pictures, read when they are needed."""
+    both = predict(lambda x: torch.cat([judge(x), judge.features(x)], 1), pictures, count, device)
     return both[:, : len(FINDINGS)], both[:, len(FINDINGS) :]
 
 
-def draw(gan: ReportGan, judge: FindingsClassifier, data: ChestSet, samples: int, seed: int, device: Device) -> Drawn:
-    """Draw `samples` pictures of every report of `data`, with noise seeds ``seed .. seed + samples - 1``."""
-    text = data.text(np.arange(len(data)))
-    pictures = np.stack([generate(gan, *text, seed=seed + 1000 * k, device=device) for k in range(samples)])
-    logits, features = zip(*(read_pictures(judge, p, device) for p in pictures), strict=True)
+def draw(
+    gan: ReportGan,
+    judge: FindingsClassifier,
+    data: ChestSet,
+    samples: int,
+    seed: int,
+    device: Device,
+    folder: str | Path | None = None,
+) -> Drawn:
+    """Draw `samples` pictures of every report of `data`, with noise seeds ``seed, seed + 1000, ...``.
+
+    Parameters
+    ----------
+    folder
+        Where the pictures go, memory-mapped; None keeps them in memory.
+    """
+    shape = (samples, len(data), data.size, data.size)
+    pictures = np.empty(shape, np.float32)
+    if folder is not None:
+        pictures = np.lib.format.open_memmap(Path(folder) / "drawn.npy", "w+", np.float32, shape)
+    for first in range(0, len(data), DRAWN_TOGETHER):
+        rows = np.arange(first, min(first + DRAWN_TOGETHER, len(data)))
+        text = data.text(rows)
+        for k in range(samples):
+            pictures[k, rows] = generate(gan, *text, seed=seed + 1000 * k, device=device, first=first)
+    read = [read_pictures(judge, from_array(p), len(p), device) for p in pictures]
+    logits, features = zip(*read, strict=True)
     return Drawn(pictures, np.stack(logits), np.stack(features))
 
 
@@ -70,6 +91,7 @@ def evaluate_report_gan(
     bootstrap: int,
     seed: int,
     device: Device,
+    folder: str | Path,
     split: str = "test",
     spaces: Mapping[str, FeatureSpace] | None = None,
 ) -> tuple[dict[str, Any], Drawn, dict[str, Pairs]]:
@@ -88,6 +110,8 @@ def evaluate_report_gan(
         (row of `test`, finding) -> true lesion mask (S, S) bool; empty where the source knows none.
     counterfactuals
         Pairs of each kind of edit, at most.
+    folder
+        Where pictures lie while they are compared: memory does not grow with their number.
     split
         What `test` is, for the figures.
     spaces
@@ -103,10 +127,11 @@ def evaluate_report_gan(
     dict
         Counterfactual pairs by kind.
     """
-    rows = np.arange(len(test))
-    real_pictures = test.pictures(rows)[:, 0].numpy()
-    real_logits, real_features = read_pictures(judge, real_pictures, device)
-    drawn = draw(gan, judge, test, samples, seed, device)
+    real_logits, real_features = read_pictures(judge, test.pictures, len(test), device)
+    drawn = draw(gan, judge, test, samples, seed, device, folder)
+    real_pictures = packed(
+        lambda rows: test.pictures(rows)[:, 0].numpy(), drawn.pictures.shape[1:], Path(folder) / "real.npy"
+    )
     labels = test.labels
     on_real = np.array([auroc(real_logits[:, k], labels[:, k]) for k in range(len(FINDINGS))])
     countable = learnable(train.labels) & learnable(labels, 3) & (np.nan_to_num(on_real) > 0.6)
@@ -124,12 +149,11 @@ def evaluate_report_gan(
         {"": imagenet_space(device), "_judge": judge_features, **(spaces or {})},
         real_pictures, drawn.pictures[:COMPARED], labels, subjects,
         split=split, seeds=seeds[:COMPARED], repetitions=bootstrap, seed=seed, device=device,
-        read={"_judge": (real_features, drawn.features[:COMPARED])},
+        read={"_judge": (real_features, drawn.features[:COMPARED])}, folder=folder,
     )  # fmt: skip
 
-    seen = train.pictures(np.arange(len(train)))[:, 0].numpy()
     common = fit_common_space(
-        read_pictures(judge, seen, device)[1],
+        read_pictures(judge, train.pictures, len(train), device)[1],
         pooled[train.frame["report_row"].to_numpy()],
         f"{judge_features} with mean BERT vectors ({encoder.name}, sha256 {encoder.digest[:12]}), "
         f"{len(train)} real training pictures",
@@ -141,9 +165,10 @@ def evaluate_report_gan(
 
     found, rows_by_finding, notes, pairs = counterfactual_figures(
         lambda texts, of: _draw_texts(gan, encoder, texts, test.frame["view_position"].to_numpy()[of], seed, device),
-        lambda pictures: read_pictures(judge, pictures, device)[0],
-        prompts, subjects, columns, real_pictures, labels,
-        test.frame[[f"side_{f}" for f in FINDINGS]].to_numpy(), drawn.pictures[[0, -1]], masks,
+        lambda pictures: read_pictures(judge, from_array(pictures), len(pictures), device)[0],
+        prompts, subjects, columns, (real_pictures, real_logits), labels,
+        test.frame[[f"side_{f}" for f in FINDINGS]].to_numpy(),
+        [(drawn.pictures[k], drawn.logits[k]) for k in (0, -1)], masks,
         most=counterfactuals, split=split, seed=seed, repetitions=bootstrap,
         feature_space=f"logits of models/classifier, sha256 {judge_features.digest}",
     )  # fmt: skip

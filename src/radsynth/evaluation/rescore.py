@@ -9,10 +9,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from radsynth.errors import RadsynthError
+from radsynth.evaluation.copies import packed
 from radsynth.evaluation.ct_fidelity import DEFINITIONS, ct_fidelity
 from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.report_agreement import auroc, mean_auroc, spread_share
@@ -140,14 +142,18 @@ def report_gan_figures(
         if gan.arguments[what] != given:
             own = gan.arguments[what]
             raise RadsynthError(f"the model cannot be scored on this test set: {what}", got=own, expected=given)
-    real = test.pictures(np.arange(len(test)))[:, 0].numpy()
-    real_logits, real_features = read_pictures(judge, real, device)
-    drawn, labels = draw(gan, judge, test, samples, seed, device), test.labels
+    real_logits, real_features = read_pictures(judge, test.pictures, len(test), device)
+    labels, cells = test.labels, (len(test), LAYOUT_CELLS, LAYOUT_CELLS)
+    real = packed(lambda rows: _cells(test.pictures(rows)[:, 0].numpy()), cells)
+    with TemporaryDirectory(prefix="radsynth-drawn-") as folder:
+        drawn = draw(gan, judge, test, samples, seed, device, folder)
+        layout = np.mean(
+            [np.abs(packed(lambda rows, p=p: _cells(p[rows]), cells) - real).mean((1, 2)) for p in drawn.pictures], 0
+        )
     on_real = np.array([auroc(real_logits[:, k], labels[:, k]) for k in range(len(FINDINGS))])
     countable = learnable(train.labels) & learnable(labels, 3) & (np.nan_to_num(on_real) > 0.6)
     columns = np.flatnonzero(countable)
     kernel = KernelDistance(drawn.features, real_features, test.frame["subject_id"].to_numpy())
-    layout = np.mean([np.abs(_cells(p) - _cells(real)).mean((1, 2)) for p in drawn.pictures], 0)
     spread = spread_share(drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2))[0]
 
     def figures(rows: np.ndarray) -> dict[str, float]:

@@ -266,16 +266,29 @@ class ReportDiscriminator(nn.Module):
 
 
 class PosteriorEncoder(nn.Module):
-    """Picture -> mean and log-variance of the noise that would have made it (Larsen et al. 2016; BicycleGAN 2017)."""
+    """Picture -> mean and log-variance of the noise that would have made it (Larsen et al. 2016; BicycleGAN 2017).
 
-    def __init__(self, size: int, width: int, subpixel: int, noise_size: int) -> None:
+    Parameters
+    ----------
+    size, width, subpixel
+        As of the generator.
+    noise_size
+        Width of the noise.
+    seen
+        Side of what it sees, pixels: means over squares of the picture. What they do not show the noise cannot tell,
+        so the generator has to learn it from the report. By default the whole picture.
+    """
+
+    def __init__(self, size: int, width: int, subpixel: int, noise_size: int, seen: int | None = None) -> None:
         super().__init__()
-        self.trunk = _Trunk(size, width, subpixel)
+        self.square = max(size // (seen or size), 1)
+        self.trunk = _Trunk(size // self.square, width, max(subpixel // self.square, 1))
         self.out = nn.Linear(16 * self.trunk.out_channels, 2 * noise_size)
         nn.init.normal_(self.out.weight, std=0.1 / math.sqrt(16 * self.trunk.out_channels))
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) -> mean and log-variance, each (B, noise_size) float32; the log-variance lies in -8..2."""
-        features = F.avg_pool2d(F.leaky_relu(self.trunk(picture)[-1], 0.2), 2).flatten(1)
+        seen = F.avg_pool2d(picture, self.square) if self.square > 1 else picture
+        features = F.avg_pool2d(F.leaky_relu(self.trunk(seen)[-1], 0.2), 2).flatten(1)
         mean, log_variance = self.out(features).float().chunk(2, 1)
         return mean, log_variance.clamp(-8, 2)

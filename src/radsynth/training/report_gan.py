@@ -55,6 +55,8 @@ from radsynth.training.scores import joint_features, kernel_distance
 from radsynth.vocabulary import VIEWS
 
 CONDITION_WIDTH = 128
+DRAWN_TOGETHER = 16
+"""Pictures that are drawn at a time."""
 
 MAX_GRADIENT_NORM = 20.0
 """Of each player; about the norm of an ordinary step. One wild batch would otherwise throw a norm-free network off."""
@@ -133,12 +135,25 @@ class ReportGan(nn.Module):
 
 @torch.inference_mode()
 def generate(
-    gan: ReportGan, tokens: Tensor, mask: Tensor, view: Tensor, *, seed: int, device: Device, batch_size: int = 16
+    gan: ReportGan,
+    tokens: Tensor,
+    mask: Tensor,
+    view: Tensor,
+    *,
+    seed: int,
+    device: Device,
+    batch_size: int = DRAWN_TOGETHER,
+    first: int = 0,
 ) -> np.ndarray:
     """Draw one picture a report.
 
-    The noise of the i-th picture depends on (seed, i) alone, whatever the batch size; the texture noise inside the
-    generator on (seed, batch).
+    The noise of the i-th picture depends on (seed, first + i) alone, whatever the batch size; the texture noise inside
+    the generator on (seed, batch).
+
+    Parameters
+    ----------
+    first
+        Number of the first picture, where these are a part of more.
 
     Returns
     -------
@@ -149,9 +164,9 @@ def generate(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         for start in range(0, len(tokens), batch_size):
             rows = slice(start, start + batch_size)
-            numbers = range(start, min(start + batch_size, len(tokens)))
+            numbers = range(first + start, first + min(start + batch_size, len(tokens)))
             noise = np.stack([np.random.default_rng((seed, i)).standard_normal(gan.noise_size) for i in numbers])
-            torch.manual_seed(seed + start)
+            torch.manual_seed(seed + first + start)
             text = (t[rows].to(device.device) for t in (tokens, mask, view))
             with device.autocast():
                 pictures = gan(torch.from_numpy(noise.astype(np.float32)).to(device.device), *text)
@@ -435,7 +450,9 @@ def train_report_gan(
     ).to(device.device, memory_format=NETWORK_LAYOUT)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size)
+    encoder = PosteriorEncoder(
+        data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size, settings.posterior_pixels
+    )
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
