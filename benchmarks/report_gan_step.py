@@ -94,6 +94,7 @@ def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan,
     gan = ReportGan(
         size, s.width, s.subpixel, s.noise_size, token_width,
         attention_gate=s.attention_gate, places=s.discriminator_places, targets=len(TARGETS),
+        discriminator_width=s.discriminator_width,
     )  # fmt: skip
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)

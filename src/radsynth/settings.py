@@ -140,7 +140,11 @@ class TrainReportGan(Section):
     width: Positive
     subpixel: Literal[1, 2, 4]
     """Side of the square of pixels that each place of the finest feature maps gives."""
+    discriminator_width: Positive
+    """Channels of its finest maps, as `width` of the generator's; most of a step's time is the discriminator's."""
     noise_size: Positive
+    balance_findings: Annotated[float, Field(ge=0, le=1)]
+    """Share of the examples that are drawn so that every finding comes equally often; the others as they are."""
     learning_rate: float
     """Of generator and posterior encoder."""
     discriminator_learning_rate: float

@@ -16,6 +16,7 @@ from radsynth.training.device import pick_device
 from radsynth.training.models import load_model, save_model
 from radsynth.training.report_gan import (
     ReportGan,
+    balanced,
     build_phases,
     generate,
     load_report_gan,
@@ -53,6 +54,8 @@ SETTINGS = TrainReportGan(
     switch_sides=True,
     attention_gate=0.5,
     posterior_pixels=32,
+    discriminator_width=4,
+    balance_findings=0.0,
     weight_kl=0.01,
     r1_gamma=1.0,
     r1_every=2,
@@ -177,6 +180,27 @@ def test_the_conditioner_learns_to_tell_the_sides_apart(chest_set: ChestSet) -> 
     conditioner, outcome = train_conditioner(chest_set, 6400, 0, pick_device())
     assert outcome.history[-1]["text_cross_entropy"] < 0.2 * outcome.history[0]["text_cross_entropy"]
     assert not any(p.requires_grad for p in conditioner.parameters())
+
+
+def test_balanced_examples_show_every_finding_about_as_often() -> None:
+    labels = np.zeros((1000, 3), np.float32)
+    labels[:300, 0] = labels[300:310, 1] = labels[310:313, 2] = 1
+    chosen = np.random.default_rng(0).integers(0, 1000, 4000)
+    half = balanced(labels, chosen, 0.5, (1, 2))
+    common, rare, too_rare = labels[half].sum(0)
+    assert rare == pytest.approx(1000, rel=0.15), "half of the half that is exchanged"
+    assert common == pytest.approx(1000 + 0.3 * 2000, rel=0.15)
+    assert too_rare < 20
+    assert np.array_equal(half, balanced(labels, chosen, 0.5, (1, 2)))
+    assert np.array_equal(balanced(labels, chosen, 0.0, 3), chosen)
+    assert np.array_equal(balanced(np.zeros((9, 2)), np.arange(9), 1.0, 3), np.arange(9))
+
+
+def test_the_discriminator_may_be_narrower() -> None:
+    gan = ReportGan(32, 8, 2, 8, 12, discriminator_width=4)
+    assert gan.discriminator.trunk.channels[0] < ReportGan(32, 8, 2, 8, 12).discriminator.trunk.channels[0]
+    again = ReportGan(**gan.arguments)
+    again.load_state_dict(gan.state_dict())
 
 
 def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_list(chest_set: ChestSet) -> None:

@@ -95,6 +95,8 @@ class ReportGan(nn.Module):
         Resolutions of the generator with cross-attention.
     places, targets
         See `ReportDiscriminator`.
+    discriminator_width
+        Its `width`; by default the generator's.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class ReportGan(nn.Module):
         attention_gate: float = 0.0,
         places: bool = False,
         targets: int = 0,
+        discriminator_width: int | None = None,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -120,13 +123,16 @@ class ReportGan(nn.Module):
             "attention_gate": attention_gate,
             "places": places,
             "targets": targets,
+            "discriminator_width": discriminator_width or width,
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at), attention_gate
         )  # fmt: skip
-        self.discriminator = ReportDiscriminator(size, width, subpixel, CONDITION_WIDTH, targets=targets, places=places)
+        self.discriminator = ReportDiscriminator(
+            size, discriminator_width or width, subpixel, CONDITION_WIDTH, targets=targets, places=places
+        )
 
     def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
@@ -387,11 +393,35 @@ def other_reports(
     return candidates[np.arange(len(chosen)), order]
 
 
-def report_batches(data: ChestSet, batch_size: int, seed: int, *, hard: bool = False) -> Callable[[int], ReportBatch]:
+def balanced(labels: np.ndarray, chosen: np.ndarray, share: float, seed: int | tuple[int, ...]) -> np.ndarray:
+    """The examples `chosen`, a share of them exchanged for others: first a finding is drawn, then who shows it.
+
+    A finding that one patient in fifty shows is otherwise met too seldom for its look to be learned.
+
+    Parameters
+    ----------
+    labels
+        (n, K): 1 present, 0 absent, NaN uncertain; findings that fewer than five show are left out.
+    """
+    findings = np.flatnonzero(learnable(labels))
+    random = np.random.default_rng(seed)
+    if not share or not len(findings):
+        return chosen
+    found = chosen.copy()
+    for place in np.flatnonzero(random.random(len(chosen)) < share):
+        found[place] = random.choice(np.flatnonzero(labels[:, random.choice(findings)] == 1))
+    return found
+
+
+def report_batches(
+    data: ChestSet, batch_size: int, seed: int, *, hard: bool = False, balance: float = 0.0
+) -> Callable[[int], ReportBatch]:
     """Images seen -> batch, each example with a report of other findings.
 
     Parameters
     ----------
+    balance
+        See `balanced`.
     hard
         In every second batch the other report is as like as can be: the own one with left and right exchanged where
         that makes a difference, else the nearest of some.
@@ -401,7 +431,7 @@ def report_batches(data: ChestSet, batch_size: int, seed: int, *, hard: bool = F
 
     def batch_at(seen: int) -> ReportBatch:
         step = seen // batch_size
-        chosen = batch_indices(len(data), batch_size, seen, seed)
+        chosen = balanced(data.labels, batch_indices(len(data), batch_size, seen, seed), balance, (seed, seen, 3))
         alike = hard and step % 2 == 1
         others = other_reports(data, chosen, (seed, seen, 2), nearest=alike)
         mirrored = one_sided[chosen] & alike
@@ -447,6 +477,7 @@ def train_report_gan(
         attention_gate=settings.attention_gate,
         places=settings.discriminator_places,
         targets=len(TARGETS) if settings.weight_findings else 0,
+        discriminator_width=settings.discriminator_width,
     ).to(device.device, memory_format=NETWORK_LAYOUT)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
@@ -472,7 +503,9 @@ def train_report_gan(
     outcome = train(
         what="training the report GAN",
         phases=phases,
-        batch_at=report_batches(data, settings.batch_size, seed, hard=settings.hard_mismatch),
+        batch_at=report_batches(
+            data, settings.batch_size, seed, hard=settings.hard_mismatch, balance=settings.balance_findings
+        ),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,
         device=device,
