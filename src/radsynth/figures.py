@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radsynth.files import atomic_path
+from radsynth.sheets import CELL, GAP, Sheet, fitted, grey, outlined, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,13 +33,51 @@ def _save(figure: Figure, path: str | Path, dpi: int = 100) -> None:
         figure.canvas.print_png(temporary, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
 
 
+def _sheet(width: int, height: int) -> Sheet:
+    import matplotlib
+
+    return Sheet(width, height, Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+
+
+def _signed(values: np.ndarray, limit: float) -> np.ndarray:
+    """(h, w) -> uint8 (h, w, 3): blue at -limit, white at 0, red at limit."""
+    from matplotlib import colormaps
+
+    return colormaps["RdBu_r"](np.clip(values / limit, -1, 1) / 2 + 0.5, bytes=True)[..., :3]
+
+
+def _with_evidence(picture: np.ndarray, evidence: np.ndarray, limit: float) -> np.ndarray:
+    """A grey picture under its evidence, the stronger the denser: uint8 (h, w, 3)."""
+    share = 0.75 * np.clip(np.abs(evidence) / limit, 0, 1)[..., None]
+    return np.round(grey(picture) * (1 - share) + _signed(evidence, limit) * share).astype(np.uint8)
+
+
+def _limit(values: np.ndarray, quantile: float) -> float:
+    return float(np.quantile(np.abs(values), quantile)) or 1.0
+
+
+def _shown(picture: np.ndarray, evidence: np.ndarray | None, limit: float, mask: np.ndarray | None) -> np.ndarray:
+    """A picture as it stands on a sheet: with its evidence, if there is any, and its outline."""
+    colours = grey(picture) if evidence is None else _with_evidence(picture, evidence, limit)
+    seen = None if mask is None else fitted(mask.astype(np.uint8)) > 0
+    return outlined(fitted(colours), seen)
+
+
+def _colour_bar(sheet: Sheet, left: int, top: int, height: int, limit: float, label: str) -> None:
+    """Blue to red with the values of its ends and its middle, and what they are."""
+    ramp = np.repeat(np.linspace(limit, -limit, height)[:, None], 16, 1)
+    sheet.picture(left, top, _signed(ramp, limit))
+    for value, place, anchor in ((limit, top, "la"), (0.0, top + height / 2, "lm"), (-limit, top + height, "ld")):
+        sheet.words(left + 22, place, f"{value:+.3g}" if value else "0", 12, anchor)
+    sheet.words(left, top + height + GAP, wrapped(label, 12, 120), 12)
+
+
 def picture_grid(
     pictures: Sequence[Sequence[np.ndarray]],
     path: str | Path,
     *,
     row_titles: Sequence[str] = (),
     column_titles: Sequence[str] = (),
-    inches: float = 1.8,
 ) -> None:
     """Draw rows of grey pictures.
 
@@ -49,25 +88,17 @@ def picture_grid(
     row_titles
         Text at the left of each row (wrapped), for example the report.
     """
-    import textwrap
-
-    rows, columns = len(pictures), max(len(row) for row in pictures)
-    text_columns = 1 if row_titles else 0
-    figure = _new_figure((columns + 1.3 * text_columns) * inches, rows * inches + (0.3 if column_titles else 0))
-    axes = figure.subplots(
-        rows, columns + text_columns, squeeze=False, width_ratios=[1.3] * text_columns + [1] * columns
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
+    rows, columns, step = len(pictures), max(len(row) for row in pictures), CELL + GAP
+    left, top = (330 if row_titles else GAP), (26 if column_titles else GAP)
+    sheet = _sheet(left + columns * step, top + rows * step)
+    for c, title in enumerate(column_titles):
+        sheet.words(left + c * step + CELL / 2, 4, title, 15, "ma")
     for r, row in enumerate(pictures):
         if row_titles:
-            text = textwrap.fill(textwrap.shorten(row_titles[r], 190, placeholder=" ..."), 34)
-            axes[r, 0].text(0, 0.5, text, fontsize=6.5, va="center", transform=axes[r, 0].transAxes, parse_math=False)
+            sheet.words(GAP, top + r * step + CELL / 2, wrapped(row_titles[r], 40, 190), 13, "lm")
         for c, picture in enumerate(row):
-            axes[r, c + text_columns].imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-            if r == 0 and c < len(column_titles):
-                axes[r, c + text_columns].set_title(column_titles[c], fontsize=8)
-    _save(figure, path, dpi=140)
+            sheet.picture(left + c * step, top + r * step, fitted(grey(picture)))
+    sheet.save(path)
 
 
 def counterfactual_pairs(
@@ -84,26 +115,22 @@ def counterfactual_pairs(
     titles
         What was edited, of each row.
     """
-    import textwrap
-
     difference = after - before
-    limit = float(np.quantile(np.abs(difference), 0.998)) or 1.0
-    figure = _new_figure(10.4, 1.75 * len(before) + 0.5)
-    axes = figure.subplots(len(before), 5, squeeze=False, width_ratios=[1.25, 1, 1.25, 1, 1])
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for r, row in enumerate(axes):
-        for axis, text, title in zip(row[[0, 2]], texts[r], (titles[r], "edited"), strict=True):
-            words = textwrap.fill(textwrap.shorten(text, 400, placeholder=" ..."), 38)
-            words = f"{title}\n\n{words}" if axis is row[0] else words
-            axis.text(0, 0.5, words, fontsize=5.5, va="center", transform=axis.transAxes, parse_math=False)
-        for axis, picture in zip(row[[1, 3]], (before[r], after[r]), strict=True):
-            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        signed = row[4].imshow(difference[r], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    for column, name in ((1, "original prompt"), (3, "edited prompt, same noise"), (4, "edited - original")):
-        axes[0, column].set_title(name, fontsize=8)
-    figure.colorbar(signed, ax=axes[:, 4], shrink=0.6 if len(before) > 2 else 0.9, label="brightness, of 2")
-    _save(figure, path, dpi=140)
+    limit = _limit(difference, 0.998)
+    text, step, top = 300, CELL + GAP, 26
+    lefts = (text, 2 * text + step, 2 * text + 2 * step)
+    sheet = _sheet(lefts[2] + step + 110, top + len(before) * step)
+    for left, name in zip(lefts, ("original prompt", "edited prompt, same noise", "edited - original"), strict=True):
+        sheet.words(left + CELL / 2, 4, name, 15, "ma")
+    for r, (shown, words) in enumerate(zip(zip(before, after, strict=True), texts, strict=True)):
+        middle = top + r * step + CELL / 2
+        sheet.words(GAP, middle, f"{titles[r]}\n\n{wrapped(words[0], 42, 400)}", 12, "lm")
+        sheet.words(text + step, middle, f"edited\n\n{wrapped(words[1], 42, 400)}", 12, "lm")
+        for left, picture in zip(lefts[:2], shown, strict=True):
+            sheet.picture(left, top + r * step, fitted(grey(picture)))
+        sheet.picture(lefts[2], top + r * step, fitted(_signed(difference[r], limit)))
+    _colour_bar(sheet, lefts[2] + step + 4, top, CELL - 60, limit, "brightness, of 2")
+    sheet.save(path)
 
 
 def ct_comparison(
@@ -293,30 +320,18 @@ def explanation_overlays(
     masks
         (n, S, S) bool: true lesions, outlined in green.
     """
-    import textwrap
-
-    from matplotlib.cm import ScalarMappable
-
     columns = max(min(columns, len(pictures)), 1)
-    rows = -(-len(pictures) // columns)
-    figure = _new_figure(columns * 1.9 + 0.8, rows * 4.1)
-    axes = figure.subplots(2 * rows, columns, squeeze=False)
-    limit = float(np.quantile(np.abs(maps), 0.999)) or 1.0
-    for axis in axes.flat:
-        axis.set_axis_off()
+    rows, step = -(-len(pictures) // columns), CELL + GAP
+    limit, title = _limit(maps, 0.999), 44
+    sheet = _sheet(GAP + columns * step + 110, rows * (2 * step + title) + GAP)
     for i, (picture, evidence) in enumerate(zip(pictures, maps, strict=True)):
-        above, below = axes[2 * (i // columns), i % columns], axes[2 * (i // columns) + 1, i % columns]
-        above.set_title(textwrap.fill(titles[i], 30), fontsize=7, parse_math=False)
-        for axis in (above, below):
-            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)
-            if masks is not None and masks[i].any():
-                axis.contour(masks[i], levels=[0.5], colors="lime", linewidths=0.7)
-        strength = np.clip(np.abs(evidence) / limit, 0, 1)
-        below.imshow(evidence, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75 * strength)
-    colours = ScalarMappable(cmap="RdBu_r")
-    colours.set_clim(-limit, limit)
-    figure.colorbar(colours, ax=axes, shrink=0.5, label=f"evidence, {unit}")
-    _save(figure, path, dpi=110)
+        left, top = GAP + i % columns * step, i // columns * (2 * step + title) + title
+        sheet.words(left + CELL / 2, top - 6, wrapped(titles[i], 34, 100), 13, "md")
+        mask = None if masks is None else masks[i]
+        sheet.picture(left, top, _shown(picture, None, limit, mask))
+        sheet.picture(left, top + step, _shown(picture, evidence, limit, mask))
+    _colour_bar(sheet, GAP + columns * step + 4, title, CELL, limit, f"evidence, {unit}")
+    sheet.save(path)
 
 
 def evidence_table(
@@ -337,28 +352,20 @@ def evidence_table(
     note
         Below the table: what the colours mean.
     """
-    import textwrap
-
-    columns = max(len(row) for row in rows)
-    figure = _new_figure(1.75 * columns + 1.5, 1.95 * len(rows) + 0.35)
-    axes = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[0.85] + [1] * columns)
-    for axis in axes.flat:
-        axis.set_axis_off()
+    columns, step, left, title = max(len(row) for row in rows), CELL + GAP, 190, 40
+    width = left + columns * step
+    words = wrapped(note, width // 8, 1000)
+    bottom = len(rows) * (step + title)
+    sheet = _sheet(width, bottom + 18 * (words.count("\n") + 1) + GAP)
     for r, row in enumerate(rows):
-        text = textwrap.fill(textwrap.shorten(row_titles[r], 150, placeholder=" ..."), 21)
-        axes[r, 0].text(0, 0.5, text, fontsize=7, va="center", transform=axes[r, 0].transAxes, parse_math=False)
-        for c, (title, picture, evidence, mask) in enumerate(row):
-            axis = axes[r, c + 1]
-            axis.set_title(textwrap.fill(title, 26), fontsize=7, parse_math=False)
-            axis.imshow(picture, cmap="gray", vmin=-1, vmax=1)
-            if evidence is not None:
-                limit = float(np.quantile(np.abs(evidence), 0.999)) or 1.0
-                strength = np.clip(np.abs(evidence) / limit, 0, 1)
-                axis.imshow(evidence, cmap="RdBu_r", vmin=-limit, vmax=limit, alpha=0.75 * strength)
-            if mask is not None and mask.any():
-                axis.contour(mask, levels=[0.5], colors="lime", linewidths=0.8)
-    figure.supxlabel(note, fontsize=7)
-    _save(figure, path, dpi=110)
+        top = r * (step + title) + title
+        sheet.words(GAP, top + CELL / 2, wrapped(row_titles[r], 24, 150), 13, "lm")
+        for c, (name, picture, evidence, mask) in enumerate(row):
+            sheet.words(left + c * step + CELL / 2, top - 4, wrapped(name, 34, 100), 13, "md")
+            limit = 1.0 if evidence is None else _limit(evidence, 0.999)
+            sheet.picture(left + c * step, top, _shown(picture, evidence, limit, mask))
+    sheet.words(width / 2, bottom + 4, words, 13, "ma")
+    sheet.save(path)
 
 
 def similarity_histogram(

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from radsynth.tracking.lineage import locked_stages
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
@@ -26,20 +27,11 @@ class Output:
     size: int
 
 
-def read_dvc_lock(root: Path) -> dict[str, Any]:
-    """The stages of ``dvc.lock`` by name; {} where there is none."""
-    import yaml
-
-    path = root / "dvc.lock"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return (yaml.load(path.read_bytes(), loader) or {}).get("stages") or {} if path.is_file() else {}
-
-
 def outputs(root: Path) -> list[Output]:
     """All outputs of ``dvc.lock`` that have an MD5, in its order."""
     return [
         Output(stage, out["path"], digest.removesuffix(".dir"), digest.endswith(".dir"), int(out.get("size", 0)))
-        for stage, entry in read_dvc_lock(root).items()
+        for stage, entry in locked_stages(root / "dvc.lock").items()
         for out in entry.get("outs", [])
         if (digest := out.get("md5"))
     ]

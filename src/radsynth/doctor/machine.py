@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radsynth.doctor.dvc_files import cache_folder, outputs, read_dvc_lock
+from radsynth.doctor.dvc_files import cache_folder, outputs
 from radsynth.doctor.result import Result
+from radsynth.tracking.lineage import locked_stages
 
 if TYPE_CHECKING:
     from radsynth.settings import Settings
@@ -78,7 +79,7 @@ def disk_space(root: Path, settings: Settings) -> Iterator[Result]:
             found = f"{room / 1e9:.1f} GB free {where}, a repro needs about {need / 1e9:.1f} GB"
             advice = "free some: `dvc gc -w` removes what no output of the workspace needs, `make clean` the outputs"
             yield Result("disk", "problem", found, advice)
-        elif not locked or not _lock_is_of(settings, read_dvc_lock(root)):
+        elif not locked or not _lock_is_of(settings, locked_stages(root / "dvc.lock")):
             found = f"{room / 1e9:.1f} GB free {where}; what a repro with these settings needs is known after the first"
             yield Result("disk", "ok", found)
         else:

@@ -23,11 +23,14 @@ class _SameConv(nn.Conv2d):
     """Convolution padded as TensorFlow's SAME: the odd pixel goes to the right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
-        pads = []
-        for extent, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride, strict=True):
-            total = max((-(-extent // stride) - 1) * stride + kernel - extent, 0)
-            pads += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, pads) if any(pads) else x)
+        down, across = (
+            max((-(-extent // stride) - 1) * stride + kernel - extent, 0)
+            for extent, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+        )
+        if down % 2 or across % 2:
+            x = F.pad(x, [across // 2, across - across // 2, down // 2, down - down // 2])
+            down = across = 0
+        return F.conv2d(x, self.weight, self.bias, self.stride, (down // 2, across // 2), 1, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -49,8 +52,8 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand_conv is None else F.relu6(self.bn0(self.expand_conv(x)))
-        y = self.bn2(self.project_conv(F.relu6(self.bn1(self.depthwise_conv(y)))))
+        y = x if self.expand_conv is None else F.relu6(self.bn0(self.expand_conv(x)), inplace=True)
+        y = self.bn2(self.project_conv(F.relu6(self.bn1(self.depthwise_conv(y)), inplace=True)))
         return x + y if self.residual else y
 
 
@@ -79,14 +82,14 @@ class EfficientNetLite0(nn.Module):
 
     def maps(self, picture: Tensor, blocks: int | None = None) -> Tensor:
         """Feature maps after the first `blocks` blocks (112 channels, 1/16 of the side for 11); all for None."""
-        x = F.relu6(self.bn0(self.conv_stem(picture)))
+        x = F.relu6(self.bn0(self.conv_stem(picture)), inplace=True)
         for block in self.blocks[:blocks]:
             x = block(x)
         return x
 
     def features(self, picture: Tensor) -> Tensor:
         """Pooled features (B, 1280) of pictures (B, 3, H, W), (grey value 0..255 - 127) / 128."""
-        return F.relu6(self.bn1(self.conv_head(self.maps(picture)))).mean((2, 3))
+        return F.relu6(self.bn1(self.conv_head(self.maps(picture))), inplace=True).mean((2, 3))
 
     def forward(self, picture: Tensor) -> Tensor:
         """Logits (B, classes) of the ImageNet classes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radsynth.files import read_json, sha256_of
+from radsynth.tracking.lineage import locked_stages
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -68,7 +69,7 @@ def verdict_facts(training: Training) -> dict[str, str]:
 
     A figure that ``dvc.lock`` shows to be of other data or of another model is missing.
     """
-    stages, metrics = _lock(training.root / "dvc.lock"), training.root / "metrics"
+    stages, metrics = locked_stages(training.root / "dvc.lock"), training.root / "metrics"
     name = VALIDATION[training.stage]
     validation = _read(metrics / f"{name}.json").get("success")
     read = _digest_in(stages, training.stage, "deps", f"metrics/{name}.json")
@@ -101,7 +102,7 @@ def raw_digests(lock: Path, data: list[str]) -> dict[str, str]:
     Everything on the way that no stage makes and that is not code counts as raw (an archive, a folder outside), as do
     the outputs below ``data/raw``.
     """
-    stages = _lock(lock)
+    stages = locked_stages(lock)
     makers = {out["path"]: stage for stage in stages.values() for out in stage.get("outs", [])}
     found: dict[str, str] = {}
     waiting, seen = list(data), set(data)
@@ -121,7 +122,7 @@ def lock_digests(lock: Path) -> dict[str, str]:
     """Every output in a ``dvc.lock``: path -> DVC's digest (MD5)."""
     return {
         out["path"]: str(out.get("md5", out.get("etag", "")))
-        for stage in _lock(lock).values()
+        for stage in locked_stages(lock).values()
         for out in stage.get("outs", [])
     }
 
@@ -136,14 +137,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _lock(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        return {}
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages") or {}
 
 
 def _digest_in(stages: dict[str, Any], stage: str, kind: str, path: str) -> str | None:
