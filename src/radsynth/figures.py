@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from radsynth.files import atomic_path
-from radsynth.sheets import CELL, GAP, Sheet, fitted, grey, outlined, wrapped
+from radsynth.sheets import CELL, GAP, Sheet, fitted, grey, outlined, sized, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,11 +39,18 @@ def _sheet(width: int, height: int) -> Sheet:
     return Sheet(width, height, Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
 
 
-def _signed(values: np.ndarray, limit: float) -> np.ndarray:
-    """(h, w) -> uint8 (h, w, 3): blue at -limit, white at 0, red at limit."""
+def _coloured(values: np.ndarray, colours: str, low: float, high: float) -> np.ndarray:
+    """(h, w) -> uint8 (h, w, 3) in a colour map from `low` to `high`; white where there is no value."""
     from matplotlib import colormaps
 
-    return colormaps["RdBu_r"](np.clip(values / limit, -1, 1) / 2 + 0.5, bytes=True)[..., :3]
+    known = np.isfinite(values)
+    share = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1)
+    return np.where(known[..., None], colormaps[colours](share, bytes=True)[..., :3], np.uint8(255))
+
+
+def _signed(values: np.ndarray, limit: float) -> np.ndarray:
+    """(h, w) -> uint8 (h, w, 3): blue at -limit, white at 0, red at limit."""
+    return _coloured(values, "RdBu_r", -limit, limit)
 
 
 def _with_evidence(picture: np.ndarray, evidence: np.ndarray, limit: float) -> np.ndarray:
@@ -133,6 +140,72 @@ def counterfactual_pairs(
     sheet.save(path)
 
 
+class _Column(NamedTuple):
+    """Volumes (Z, Y, X) side by side: the title, and how values become colours."""
+
+    title: str
+    volume: np.ndarray
+    colours: str
+    low: float
+    high: float
+    unit: str = "HU"
+
+
+SOFT, BONE = (-160, 240), (-500, 1500)
+"""Windows of a CT, HU: 40/400 and 500/2000."""
+
+
+def _three_planes(
+    columns: Sequence[_Column],
+    middle: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    title: str,
+    path: str | Path,
+) -> None:
+    """Draw every volume in three planes through `middle` (z, y, x), all at one scale, above a bar of its colours.
+
+    The patient's right is on the picture's left and the front is up, as radiologists look at it.
+    """
+    z, y, x = middle
+    dx, dy, dz = spacing_mm
+    planes = (
+        ("axial", lambda v: v[z, :, ::-1], (dy, dx)),
+        ("coronal", lambda v: v[:, y, ::-1], (dz, dx)),
+        ("sagittal", lambda v: v[:, :, x], (dz, dy)),
+    )
+    depth, height, width = columns[0].volume.shape
+    scale = CELL / max(depth * dz, height * dy, width * dx)
+    left, top, step = 80, 56, CELL + GAP
+    sheet = _sheet(left + len(columns) * step, top + 3 * step + 48)
+    sheet.words(left + len(columns) * step / 2, 6, title, 15, "ma")
+    for c, column in enumerate(columns):
+        across = left + c * step
+        sheet.words(across + CELL / 2, 32, column.title, 14, "ma")
+        for r, (name, cut, (tall, wide)) in enumerate(planes):
+            if c == 0:
+                sheet.words(GAP, top + r * step + CELL / 2, name, 14, "lm")
+            plane = cut(column.volume)[::-1].astype(np.float32)
+            size = (round(plane.shape[0] * tall * scale), round(plane.shape[1] * wide * scale))
+            colours = sized(_coloured(plane, column.colours, column.low, column.high), *size)
+            sheet.picture(across + (CELL - size[1]) // 2, top + r * step + (CELL - size[0]) // 2, colours)
+        if column.unit:
+            ramp = np.repeat(np.linspace(column.low, column.high, CELL)[None], 10, 0)
+            below = top + 3 * step
+            sheet.picture(across, below, _coloured(ramp, column.colours, column.low, column.high))
+            middle_value = (column.low + column.high) / 2
+            for value, place, anchor in ((column.low, 0, "la"), (middle_value, 0.5, "ma"), (column.high, 1, "ra")):
+                words = f"{value:.0f} {column.unit}" if place == 0.5 else f"{value:.0f}"
+                sheet.words(across + place * CELL, below + 14, words, 12, anchor)
+    sheet.save(path)
+
+
+def _middle(shown: np.ndarray) -> tuple[int, int, int]:
+    """The middle (z, y, x) of what a mask (Z, Y, X) bool holds."""
+    found = np.argwhere(shown)
+    z, y, x = (found.min(axis=0) + found.max(axis=0)) // 2 if len(found) else np.array(shown.shape) // 2
+    return int(z), int(y), int(x)
+
+
 def ct_comparison(
     mr: np.ndarray,
     synthetic: np.ndarray,
@@ -143,8 +216,6 @@ def ct_comparison(
 ) -> None:
     """Draw MR, synthetic CT, true CT and their difference in three planes through the middle of the head.
 
-    The patient's right is on the picture's left and the front is up, as radiologists look at it.
-
     Parameters
     ----------
     mr
@@ -154,37 +225,14 @@ def ct_comparison(
     spacing_mm
         (x, y, z).
     """
-    soft, bone = (-160, 240), (-500, 1500)
-    columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        ("MR", mr, {"cmap": "gray", "vmin": 0, "vmax": 1}),
-        ("synthetic CT, 40/400 HU", synthetic, {"cmap": "gray", "vmin": soft[0], "vmax": soft[1]}),
-        ("synthetic CT, 500/2000 HU", synthetic, {"cmap": "gray", "vmin": bone[0], "vmax": bone[1]}),
-    ]
+    columns = [_Column("MR", mr, "gray", 0, 1, "")]
+    for name, window in (("40/400 HU", SOFT), ("500/2000 HU", BONE)):
+        columns.append(_Column(f"synthetic CT, {name}", synthetic, "gray", *window))
+        if true is not None:
+            columns.append(_Column(f"true CT, {name}", true, "gray", *window))
     if true is not None:
-        columns.insert(2, ("true CT, 40/400 HU", true, columns[1][2]))
-        columns.append(("true CT, 500/2000 HU", true, columns[-1][2]))
-        columns.append(("synthetic - true", synthetic - true, {"cmap": "RdBu_r", "vmin": -600, "vmax": 600}))
-    shown = np.argwhere(mr > 0.05)
-    z, y, x = (shown.min(axis=0) + shown.max(axis=0)) // 2 if len(shown) else np.array(mr.shape) // 2
-    dx, dy, dz = spacing_mm
-    planes = (
-        ("axial", lambda v: v[z, :, ::-1], dy / dx),
-        ("coronal", lambda v: v[:, y, ::-1], dz / dx),
-        ("sagittal", lambda v: v[:, :, x], dz / dy),
-    )
-    figure = _new_figure(2.4 * len(columns), 7.6)
-    axes = figure.subplots(3, len(columns))
-    for row, (plane, cut, aspect) in zip(axes, planes, strict=True):
-        for axis, (name, volume, look) in zip(row, columns, strict=True):
-            drawn = axis.imshow(cut(volume), origin="lower", aspect=aspect, interpolation="nearest", **look)
-            axis.set(xticks=[], yticks=[])
-            if plane == "axial":
-                axis.set_title(name, fontsize=9)
-        row[0].set_ylabel(plane, fontsize=9)
-    if true is not None:
-        figure.colorbar(drawn, ax=axes[:, -1], label="HU", shrink=0.7)
-    figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+        columns.append(_Column("synthetic - true", synthetic - true, "RdBu_r", -600, 600))
+    _three_planes(columns, _middle(mr > 0.05), spacing_mm, title, path)
 
 
 def ct_error_and_doubt(
@@ -201,8 +249,6 @@ def ct_error_and_doubt(
 ) -> None:
     """Draw MR, synthetic CT, true CT, error and doubt in three planes through the middle of the head.
 
-    The patient's right is on the picture's left and the front is up, as radiologists look at it.
-
     Parameters
     ----------
     mr, synthetic, true
@@ -218,38 +264,16 @@ def ct_error_and_doubt(
     nearest = np.abs(np.arange(len(mr))[:, None] - places[None, :]).argmin(1)
     everywhere = np.where(known, doubt[nearest].astype(np.float32), np.nan)
     limit = float(np.nanquantile(everywhere, 0.995)) if known.any() else 1.0
-    ct = {"cmap": "gray", "vmin": -500, "vmax": 1500}
-    columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [
-        ("MR", mr, {"cmap": "gray", "vmin": 0, "vmax": 1}),
-        ("synthetic CT, 500/2000 HU", synthetic, ct),
-        ("true CT, 500/2000 HU", true, ct),
-        ("error: synthetic - true", error, {"cmap": "RdBu_r", "vmin": -600, "vmax": 600}),
-        ("doubt", everywhere, {"cmap": "magma_r", "vmin": 0, "vmax": max(limit, 1.0)}),
+    columns = [
+        _Column("MR", mr, "gray", 0, 1, ""),
+        _Column("synthetic CT, 500/2000 HU", synthetic, "gray", *BONE),
+        _Column("true CT, 500/2000 HU", true, "gray", *BONE),
+        _Column("error: synthetic - true", error, "RdBu_r", -600, 600),
+        _Column("doubt", everywhere, "magma_r", 0, max(limit, 1.0)),
     ]
-    shown = np.argwhere(inside)
-    z, y, x = (shown.min(axis=0) + shown.max(axis=0)) // 2 if len(shown) else np.array(mr.shape) // 2
-    z = places[np.abs(places - z).argmin()] if len(places) else z
-    dx, dy, dz = spacing_mm
-    planes = (
-        ("axial", lambda v: v[z, :, ::-1], dy / dx),
-        ("coronal", lambda v: v[:, y, ::-1], dz / dx),
-        ("sagittal", lambda v: v[:, :, x], dz / dy),
-    )
-    figure = _new_figure(13.4, 8.4)
-    axes = figure.subplots(3, len(columns))
-    for row, (plane, cut, aspect) in zip(axes, planes, strict=True):
-        row[0].set_ylabel(plane, fontsize=9)
-        for axis, (name, volume, look) in zip(row, columns, strict=True):
-            drawn = axis.imshow(cut(volume), origin="lower", aspect=aspect, interpolation="nearest", **look)
-            axis.set(xticks=[], yticks=[])
-            if plane == "axial":
-                axis.set_title(name, fontsize=9)
-            if plane == "sagittal" and volume is not mr:
-                bar = figure.colorbar(drawn, ax=axis, location="bottom", fraction=0.06, pad=0.03)
-                bar.set_label("HU", fontsize=7, labelpad=1)
-                bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=10)
-    _save(figure, path)
+    z, y, x = _middle(inside)
+    z = int(places[np.abs(places - z).argmin()]) if len(places) else z
+    _three_planes(columns, (z, y, x), spacing_mm, title, path)
 
 
 def risk_coverage_plot(curves: dict[str, np.ndarray], path: str | Path) -> None:

@@ -71,15 +71,20 @@ def wrapped(text: str, characters: int, most: int) -> str:
     return textwrap.fill(textwrap.shorten(text, most, placeholder=" ..."), characters)
 
 
-def fitted(values: np.ndarray, cell: int = CELL) -> np.ndarray:
-    """Values (h, w) or (h, w, 3) with their longer side `cell` pixels: enlarged as squares, reduced as means."""
-    height, width = values.shape[:2]
-    scale = cell / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    if size == (width, height):
+def sized(values: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Values (h, w) or (h, w, 3) uint8 at another size: enlarged as squares, reduced as means."""
+    rows, columns = max(rows, 1), max(columns, 1)
+    if values.shape[:2] == (rows, columns):
         return values
-    how = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX
-    return np.asarray(Image.fromarray(values).resize(size, how))
+    reduced = rows * columns < values.shape[0] * values.shape[1]
+    how = Image.Resampling.BOX if reduced else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(values)).resize((columns, rows), how))
+
+
+def fitted(values: np.ndarray, cell: int = CELL) -> np.ndarray:
+    """`sized` so that the longer side is `cell` pixels, the shape kept."""
+    scale = cell / max(values.shape[:2])
+    return sized(values, round(values.shape[0] * scale), round(values.shape[1] * scale))
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
