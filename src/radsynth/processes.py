@@ -4,10 +4,43 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+
+from radsynth.errors import RadsynthError
+
+
+@contextmanager
+def fresh_processes(
+    count: int, initializer: Callable[..., None] | None = None, initargs: tuple[Any, ...] = ()
+) -> Iterator[Executor]:
+    """An executor of so many processes of its own.
+
+    They are spawned and not forked: forking a program that runs threads, of ITK's or of torch's, can hang.
+
+    Parameters
+    ----------
+    initializer, initargs
+        What each process calls first.
+
+    Raises
+    ------
+    RadsynthError
+        Where one of them dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(count, context, initializer, initargs) as pool:
+            yield pool
+    except BrokenProcessPool:
+        raise RadsynthError(
+            "a process died at its work",
+            got="killed from outside, most often for want of memory",
+            next_step="see that memory is free, and run it again",
+        ) from None
 
 
 @contextmanager
@@ -17,9 +50,7 @@ def mapper(
     initargs: tuple[Any, ...] = (),
     chunksize: int = 1,
 ) -> Iterator[Callable]:
-    """`map`, over fresh processes where there are several.
-
-    They are spawned and not forked: forking a program that runs threads, of ITK's or of torch's, can hang.
+    """`map`, over `fresh_processes` where there are several.
 
     Parameters
     ----------
@@ -35,6 +66,5 @@ def mapper(
             initializer(*initargs)
         yield map
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer, initargs) as pool:
+    with fresh_processes(processes, initializer, initargs) as pool:
         yield partial(pool.map, chunksize=chunksize)

@@ -144,6 +144,25 @@ def test_rows_follow_the_list_whatever_the_order_and_the_workers(files, tmp_path
     assert list(one[0]["image_id"]) == [f"image{n}" for n in range(12) if n not in (3, 7)]
 
 
+def test_processes_give_what_threads_give(files, tmp_path, monkeypatch):
+    threads = run(files, tmp_path, workers=2)
+    monkeypatch.setattr("radsynth.radiographs.prepare.MANY", 1)
+    monkeypatch.setattr("radsynth.radiographs.prepare.TOGETHER", 3)
+    processes = run(files, tmp_path, workers=2)
+    assert threads[0].equals(processes[0])
+    assert threads[1].equals(processes[1])
+    assert threads[2] == processes[2]
+
+
+def test_large_files_are_not_sent_together(monkeypatch):
+    from radsynth.radiographs.prepare import _parts
+
+    monkeypatch.setattr("radsynth.radiographs.prepare.PART_BYTES", 100)
+    items = [(str(n), b"x" * size) for n, size in enumerate((10, 10, 10, 10, 500, 90, 20, 1))]
+    assert [len(part) for part in _parts(items, 3)] == [3, 2, 2, 1]
+    assert [item for part in _parts(items, 3) for item in part] == items
+
+
 def test_every_row_is_its_own_image(files, tmp_path):
     xrays, _, _ = run(files, tmp_path)
     pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")

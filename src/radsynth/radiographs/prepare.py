@@ -9,6 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from radsynth.errors import InputQuarantined, InputRefused
 from radsynth.files import atomic_path
+from radsynth.processes import fresh_processes
 from radsynth.progress import track
 from radsynth.radiographs.decode import decode
 from radsynth.radiographs.radiograph import MAX_FILE_BYTES, Radiograph
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 PERCENTILES = (0.5, 99.5)
 """Of the resized picture: become black and white where the file names no window."""
+
+MANY = 400
+"""Images that are worth starting processes for: a second."""
+TOGETHER, PART_BYTES = 8, 4 << 20
+"""Images, and their bytes, that a process is sent at a time."""
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -111,7 +118,7 @@ def prepare_all(
         ``frontal`` or ``lateral`` by image_id, where the source says so; a file's own View Position goes first, and
         `estimate_view` speaks last.
     workers
-        Threads (decoders and matrix products run outside Python's lock); every core by default.
+        Processes where there are `MANY` images or more, else threads; every core by default.
 
     Returns
     -------
@@ -126,11 +133,10 @@ def prepare_all(
     refused: dict[int, dict[str, Any]] = {}
     wanted = ((image_id, data, hints.get(image_id, "unknown")) for image_id, data in items if image_id in position)
     work = functools.partial(_prepare_item, size=size)
-    # The threads are the parallelism: a BLAS that starts its own for each small product only gets in their way.
-    with atomic_path(pixels_path) as temporary, threadpool_limits(1, "blas"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom finds odd in a header is no news for the user
+    workers = workers or os.cpu_count() or 1
+    with atomic_path(pixels_path) as temporary, _alone():
         pixels = _open_array(temporary, len(image_ids), size)
-        done = _map_bounded(work, wanted, workers or os.cpu_count() or 1)
+        done = _map_bounded(work, wanted, workers, apart=workers > 1 and len(image_ids) >= MANY)
         for image_id, square, row in track(done, "preparing X-rays", len(image_ids), "images"):
             n = position[image_id]
             if square is None:
@@ -219,20 +225,60 @@ def _window(radiograph: Radiograph, content: np.ndarray, name: str) -> tuple[flo
     return low, high
 
 
-def _map_bounded(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """`map` on threads that reads only a few items ahead; results come in the order of `items`."""
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The workers are the parallelism: a BLAS that starts threads for each small product only gets in their way."""
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what pydicom finds odd in a header is no news for the user
+        yield
+
+
+def _begin_alone() -> None:
+    threadpool_limits(1, "blas")
+    warnings.simplefilter("ignore")
+
+
+def _map_bounded(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, *, apart: bool = False
+) -> Iterator[Result]:
+    """`map` over workers that reads only a few items ahead; results come in the order of `items`.
+
+    Parameters
+    ----------
+    items
+        The second entry of each is its bytes.
+    apart
+        Each worker in a process: the decoder of PNGs holds Python's lock, so that threads wait for each other.
+    """
+    waiting: deque[Future[list[Result]]] = deque()
+    together, ahead = (TOGETHER, 2 * workers) if apart else (1, 4 * workers)
+    with fresh_processes(workers, _begin_alone) if apart else ThreadPoolExecutor(workers) as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) >= 4 * workers:
-                    yield waiting.popleft().result()
+            for part in _parts(items, together):
+                waiting.append(pool.submit(_each, work, part))
+                if len(waiting) >= ahead:
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _each(work: Callable[[Item], Result], part: list[Item]) -> list[Result]:
+    return [work(item) for item in part]
+
+
+def _parts(items: Iterable[Item], most: int) -> Iterator[list[Item]]:
+    """Items in lists of at most `most`, and of little more than `PART_BYTES`."""
+    part: list[Item] = []
+    for item in items:
+        part.append(item)
+        if len(part) == most or sum(len(one[1]) for one in part) >= PART_BYTES:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _open_array(path: Path, rows: int, size: int) -> np.ndarray:
