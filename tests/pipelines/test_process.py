@@ -86,7 +86,7 @@ def test_out_of_time_ends_the_grandchild(tmp_path):
         run(
             [sys.executable, "-c", FAMILY, str(tmp_path)],
             log=lambda line: None,
-            timeout_seconds=20.0,
+            timeout_seconds=12.0,
             grace_seconds=0.2,
         )
     assert is_gone(grandchild(tmp_path))
