@@ -63,3 +63,15 @@ def test_telemetry_and_pickles_are_off(published: Path) -> None:
 
 def test_uri_is_relative_to_the_checkout() -> None:
     assert store_uri() == "sqlite:///mlruns/mlflow.db"
+
+
+def test_a_process_that_goes_to_another_checkout_sees_that_ones_store(tmp_path, monkeypatch):
+    runs = {}
+    for name in ("one", "other", "one"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        client, experiment = open_store(".")
+        assert client.get_experiment(experiment).artifact_location == str(tmp_path / name / "mlruns/artifacts")
+        assert [run.info.run_id for run in client.search_runs([experiment])] == runs.get(name, [])
+        if name not in runs:
+            runs[name] = [client.create_run(experiment).info.run_id]

@@ -30,7 +30,7 @@ def move(
     )
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
-    with SqlAlchemyStore(store_uri(root)).ManagedSessionMaker(read_only=False) as session:
+    with SqlAlchemyStore(store_uri(Path(root).resolve())).ManagedSessionMaker(read_only=False) as session:
         rows = {row.version: row for row in session.query(SqlModelVersion).filter_by(name=name)}
         for alias, version in (aliases or {}).items():
             if version is None:

@@ -73,7 +73,9 @@ def open_store(root: str | Path = ".") -> tuple[MlflowClient, str]:
         if not database.exists():
             _make(database, artifacts)
         try:
-            client = MlflowClient(tracking_uri=store_uri(root), registry_uri=store_uri(root))
+            # MLflow keeps the connection of an address: a relative one would go on meaning the folder of its first use
+            uri = store_uri(root.resolve())
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
         except (MlflowException, SQLAlchemyError) as error:
             raise RadsynthError(
