@@ -9,7 +9,6 @@ and one that is on record is passed over. The rows stand in `benchmarks/ablation
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import yaml
 
 from radsynth.evaluation.intervals import Interval, bootstrap_interval
-from radsynth.files import atomic_path, read_json
+from radsynth.files import read_json, write_json
 
 ROWS, RECORDS = Path("benchmarks/ablations.yaml"), Path("docs/ablations")
 SEEDS = (201, 202, 203)
@@ -145,10 +144,7 @@ def main() -> None:
             for row in rows:
                 path = RECORDS / given.part / f"{row}_{seed}.json"
                 if not path.exists():
-                    record = measure(given.part, row, seed, given.workspace)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_path(path) as temporary:
-                        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+                    write_json(path, measure(given.part, row, seed, given.workspace))
     for part in [given.part] if given.part else parts:
         records = [read_json(path) for path in sorted((RECORDS / part).glob("*.json"))]
         if records:

@@ -308,15 +308,13 @@ def slice_strip(
     aspect
         Height of a pixel, its width being 1.
     """
-    from matplotlib import colormaps
     from PIL import Image
 
-    grey = [np.clip(mr, 0, 1), *(np.clip((v.astype(np.float32) + 500) / 2000, 0, 1) for v in (synthetic, true))]
-    error = np.where(inside, synthetic.astype(np.float32) - true, 0) / 1200 + 0.5
-    panels = [np.repeat(np.round(255 * p)[..., None], 3, -1).astype(np.uint8) for p in grey]
-    panels.append(np.where(inside[..., None], colormaps["RdBu_r"](np.clip(error, 0, 1), bytes=True)[..., :3], 255))
+    panels = [_coloured(mr, "gray", 0, 1), *(_coloured(ct, "gray", *BONE) for ct in (synthetic, true))]
+    error = np.where(inside, synthetic.astype(np.float32) - true, np.nan)
+    panels.append(_coloured(error, "RdBu_r", -600, 600))
     gap = np.full((len(mr), 3, 3), 255, np.uint8)
-    parts = [part for panel in panels for part in (panel[::-1, ::-1].astype(np.uint8), gap)][:-1]
+    parts = [part for panel in panels for part in (panel[::-1, ::-1], gap)][:-1]
     strip = Image.fromarray(np.concatenate(parts, 1))
     strip = strip.resize((2 * strip.width, round(2 * strip.height * aspect)), Image.Resampling.BILINEAR)
     with atomic_path(path) as temporary:

@@ -45,10 +45,15 @@ def packed(
     path
         None keeps them in memory.
     """
-    out = np.empty(shape, np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    out = room_for(shape, path)
     for rows in _blocks(len(out)):
         out[rows] = pictures(rows)
     return out
+
+
+def room_for(shape: tuple[int, ...], path: str | Path | None) -> np.ndarray:
+    """An array to be filled, float32: a ``.npy`` file that is memory-mapped, or in memory where `path` is None."""
+    return np.empty(shape, np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.errors import RadsynthError
-from radsynth.evaluation.copies import Pictures
+from radsynth.evaluation.copies import Pictures, room_for
 from radsynth.files import sha256_of
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.efficientnet_lite import FEATURES, EfficientNetLite0
@@ -114,8 +114,7 @@ def extract(
     path
         A ``.npy`` file to keep them in, memory-mapped: 50,000 features of 1,280 numbers are 256 MB on disk.
     """
-    shape = (count, space.width)
-    out = np.empty(shape, np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    out = room_for((count, space.width), path)
     for start in range(0, count, batch_size):
         rows = np.arange(start, min(start + batch_size, count))
         with device.autocast():

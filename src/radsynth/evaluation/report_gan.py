@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from radsynth.evaluation.copies import Pictures, from_array, packed
+from radsynth.evaluation.copies import Pictures, from_array, packed, room_for
 from radsynth.evaluation.counterfactual import Pairs, counterfactual_figures
 from radsynth.evaluation.entries import entry
 from radsynth.evaluation.features import FeatureSpace, imagenet_space, judge_space
@@ -64,9 +64,7 @@ def draw(
         Where the pictures go, memory-mapped; None keeps them in memory.
     """
     shape = (samples, len(data), data.size, data.size)
-    pictures = np.empty(shape, np.float32)
-    if folder is not None:
-        pictures = np.lib.format.open_memmap(Path(folder) / "drawn.npy", "w+", np.float32, shape)
+    pictures = room_for(shape, None if folder is None else Path(folder) / "drawn.npy")
     for first in range(0, len(data), DRAWN_TOGETHER):
         rows = np.arange(first, min(first + DRAWN_TOGETHER, len(data)))
         text = data.text(rows)

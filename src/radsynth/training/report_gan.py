@@ -403,11 +403,10 @@ def balanced(labels: np.ndarray, chosen: np.ndarray, share: float, seed: int | t
     labels
         (n, K): 1 present, 0 absent, NaN uncertain; findings that fewer than five show are left out.
     """
-    findings = np.flatnonzero(learnable(labels))
-    random = np.random.default_rng(seed)
-    if not share or not len(findings):
+    findings = np.flatnonzero(learnable(labels)) if share else ()
+    if not len(findings):
         return chosen
-    found = chosen.copy()
+    random, found = np.random.default_rng(seed), chosen.copy()
     for place in np.flatnonzero(random.random(len(chosen)) < share):
         found[place] = random.choice(np.flatnonzero(labels[:, random.choice(findings)] == 1))
     return found
