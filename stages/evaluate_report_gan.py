@@ -11,7 +11,7 @@ from radsynth.errors import one_line_errors
 from radsynth.evaluation.counterfactual import Pairs
 from radsynth.evaluation.optional_spaces import optional_spaces
 from radsynth.evaluation.report_gan import Drawn, evaluate_report_gan
-from radsynth.explain.chest import known_lesions, lesion_masks
+from radsynth.explain.study import true_lesions
 from radsynth.figures import counterfactual_pairs, picture_grid
 from radsynth.metrics import write_metrics
 from radsynth.settings import load
@@ -36,10 +36,8 @@ def main() -> None:
     sets = load_chest("data/chest/manifest.parquet", "data/chest/xrays", "data/chest/embeddings", drawer.views)
     split = "test" if "test" in sets else "train"
     test = sets[split]
-    lesions = known_lesions(test, RAW, FINDINGS)
-    lesions = lesions[lesions["mask_row"] >= 0]
-    shapes = lesion_masks(RAW, lesions["mask_row"].to_numpy(), test.size) if len(lesions) else []
-    masks = dict(zip(zip(lesions["index"], lesions["finding"], strict=True), shapes, strict=True))
+    lesions = true_lesions(test, RAW, FINDINGS)
+    masks = dict(zip(zip(lesions.rows, lesions.findings, strict=True), lesions.masks, strict=True))
     spaces, not_there = optional_spaces(own.feature_spaces, device)
     with TemporaryDirectory(prefix="radsynth-drawn-") as folder:
         figures, drawn, pairs = evaluate_report_gan(

@@ -172,6 +172,8 @@ class TrainReportGan(Section):
     """The text conditioner learns every second step from reports with left and right exchanged."""
     attention_gate: float
     """With which cross-attention to the words enters the fresh generator; it is learned from there."""
+    canonical_maps: bool
+    """The generator has learned maps of a canonical chest, which noise and report deform."""
     posterior_pixels: Positive
     """Side of what the posterior encoder sees of a picture; the coarser, the more must be learned from the report."""
     weight_kl: Weight

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
-from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
+from radsynth.networks.report_gan import (
+    PosteriorEncoder,
+    ReportDiscriminator,
+    ReportGenerator,
+    _Deformation,
+    _deformed,
+)
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
 
@@ -36,6 +42,38 @@ def test_noise_and_report_both_change_the_picture(report: tuple) -> None:
     base = draw(noise, condition)
     assert (draw(torch.randn(2, 8), condition) - base).abs().mean() > 0.01
     assert (draw(noise, torch.randn(2, 16)) - base).abs().mean() > 0.01
+
+
+def test_the_fresh_deformation_is_the_identity() -> None:
+    maps = torch.randn(1, 3, 32, 32)
+    points = _Deformation(style=6)(torch.randn(2, 6))
+    assert torch.allclose(_deformed(maps, points), maps.expand(2, -1, -1, -1), atol=1e-4)
+
+
+def test_shifted_control_points_shift_the_maps() -> None:
+    maps = torch.randn(1, 3, 33, 33)
+    points = _Deformation(style=6)(torch.zeros(1, 6))
+    points[:, 0] += 2 * 4 / 32  # x by four of 32 steps
+    moved = _deformed(maps, points)
+    assert torch.allclose(moved[..., :-4], maps[..., 4:], atol=1e-4)
+    assert torch.allclose(moved[..., -1], maps[..., -1], atol=1e-4)
+
+
+def test_canonical_maps_reach_the_picture_and_learn(report: tuple) -> None:
+    generator = ReportGenerator(
+        64, width=4, subpixel=2, noise_size=8, condition_width=16, token_width=12, canonical_maps=True
+    )
+    maps = [block.maps for block in generator.blocks if block.maps is not None]
+    assert [m.shape[-1] for m in maps] == [16, 32]
+    noise, condition = torch.randn(2, 8), torch.randn(2, 16)
+    generator(noise, condition, *report).square().sum().backward()
+    learned = [*maps, generator.canonical.pictures]
+    assert all(m.grad.abs().max() > 0 for m in learned)
+    with torch.no_grad():
+        for m in learned:
+            m.normal_()
+    generator(noise, condition, *report).square().sum().backward()
+    assert generator.canonical.deformation.shifts.weight.grad.abs().max() > 0
 
 
 def test_padding_tokens_are_not_read(report: tuple) -> None:

@@ -53,6 +53,7 @@ SETTINGS = TrainReportGan(
     discriminator_places=True,
     switch_sides=True,
     attention_gate=0.5,
+    canonical_maps=True,
     posterior_pixels=32,
     discriminator_width=4,
     balance_findings=0.0,

@@ -21,6 +21,7 @@ from radsynth.evaluation.copies import (
 from radsynth.evaluation.entries import entry, over_patients
 from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.overtrained import draw_by_heart
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.evaluation.report_agreement import auroc
 from radsynth.settings import AuditMemorisation
 from radsynth.training.chest_data import ChestSet
@@ -378,17 +379,17 @@ def _compare(
     from scipy.stats import wilcoxon
 
     of_report = drawn.mean(0)
-    difference = over_patients(lambda i: float((of_report[i] - held[i]).mean()), [subjects], repetitions, seed)
+    difference = mean_over_patients(of_report - held, subjects, repetitions, seed)
     area = over_patients(lambda i: _area(drawn[:, i].reshape(-1), held[i]), [subjects], min(repetitions, 300), seed)
     of_person = np.array([(of_report - held)[subjects == s].mean() for s in np.unique(subjects)])
     p = float(wilcoxon(of_person, alternative="greater").pvalue) if np.any(of_person) else 1.0
     return {
         "nearest_similarity_held_out": (
-            over_patients(lambda i: float(held[i].mean()), [subjects], repetitions, seed),
+            mean_over_patients(held, subjects, repetitions, seed),
             {"definition": "mean similarity of a held-out real picture to its nearest training picture"},
         ),
         "nearest_similarity_drawn": (
-            over_patients(lambda i: float(of_report[i].mean()), [subjects], repetitions, seed),
+            mean_over_patients(of_report, subjects, repetitions, seed),
             {
                 "floor": float(held.mean()),
                 "worst_case": 1.0,
@@ -457,10 +458,10 @@ def _verbatim(
     )
     own_train, rank_train, first = (np.array(v, float) for v in (own_train, rank_train, first))
     people = train.frame["subject_id"].to_numpy()[prompts]
-    on_held = over_patients(lambda i: float(rank_held[i].mean()), [held.subjects], repetitions, seed)
+    on_held = mean_over_patients(rank_held, held.subjects, repetitions, seed)
     figures = {
         "verbatim_own_rank": (
-            over_patients(lambda i: float(rank_train[i].mean()), [people], repetitions, seed),
+            mean_over_patients(rank_train, people, repetitions, seed),
             {
                 "floor": on_held,
                 "worst_case": 1.0,
@@ -478,7 +479,7 @@ def _verbatim(
             {"floor": 0.0, "definition": "the same, training minus held-out reports: what memorisation adds"},
         ),
         "verbatim_own_nearest": (
-            over_patients(lambda i: float(first[i].mean()), [people], repetitions, seed),
+            mean_over_patients(first, people, repetitions, seed),
             {
                 "floor": 1 / len(train),
                 "worst_case": 1.0,

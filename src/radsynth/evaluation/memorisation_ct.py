@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift
 
-from radsynth.evaluation.entries import entry, over_patients
+from radsynth.evaluation.entries import entry
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.training.slices import Heads
 
 HU_RANGE = (-1024.0, 2000.0)
@@ -166,9 +167,7 @@ def audit_mri_to_ct(
     people = np.array([m.name for m in matches])
     values, errors = (np.array([getattr(m, key) for m in matches]) for key in ("correlation", "mae_hu"))
     floor = (
-        over_patients(
-            lambda i: float(np.mean([real[k][1] for k in i])), [np.array([r[0] for r in real])], repetitions, seed
-        )
+        mean_over_patients(np.array([r[1] for r in real]), np.array([r[0] for r in real]), repetitions, seed)
         if real
         else float(np.mean(among))
     )
@@ -176,13 +175,13 @@ def audit_mri_to_ct(
     where = f"inside both heads, every {step}th voxel, HU clipped to {HU_RANGE[0]:.0f}..{HU_RANGE[1]:.0f}"
     figures = {
         "ct_nearest_correlation": entry(
-            over_patients(lambda i: float(values[i].mean()), [people], repetitions, seed), **meaning,
+            mean_over_patients(values, people, repetitions, seed), **meaning,
             floor=floor, worst_case=1.0,
             definition="correlation of a synthetic CT with the training CT most like it, of their differences to the "
             f"mean of the training CTs, {where}; floor: real held-out CTs; worst case: a copy",
         ),
         "ct_nearest_mae_hu": entry(
-            over_patients(lambda i: float(errors[i].mean()), [people], repetitions, seed), **meaning,
+            mean_over_patients(errors, people, repetitions, seed), **meaning,
             floor=float(np.mean([r[2] for r in real])) if real else None, worst_case=0.0,
             definition=f"smallest mean absolute error to a training CT, {where}; floor: real held-out CTs; no verdict "
             "rests on it, for a smooth mean head is nearer to everybody than people are to each other",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from radsynth.evaluation.copies import from_array, packed
 from radsynth.evaluation.distribution import NEIGHBOURS, SUBSET, compared_by_halves, half_splits, kid, ms_ssim
-from radsynth.evaluation.entries import entry, over_patients
+from radsynth.evaluation.entries import entry
 from radsynth.evaluation.features import FeatureSpace, extract
+from radsynth.evaluation.patients import mean_over_patients
 from radsynth.evaluation.report_agreement import pairwise_spread
 from radsynth.training.device import Device
 
@@ -99,12 +100,12 @@ def distribution_figures(
         pairs = [(j, j + 1) for j in range(0, len(drawn) - 1, 2)]
         within = np.mean([ms_ssim(drawn[i], drawn[j]) for i, j in pairs], 0)
         figures["ms_ssim_within_report"] = entry(
-            over_patients(_mean_of(within), [subjects], repetitions, seed),
+            mean_over_patients(within, subjects, repetitions, seed),
             split=split,
             seeds=seeds,
             feature_space=f"pixels {real.shape[-1]}x{real.shape[-1]}",
-            floor=over_patients(
-                _mean_of(ms_ssim(real[alike[:, 0]], real[alike[:, 1]])), [subjects[alike[:, 0]]], repetitions, seed
+            floor=mean_over_patients(
+                ms_ssim(real[alike[:, 0]], real[alike[:, 1]]), subjects[alike[:, 0]], repetitions, seed
             )
             if len(alike)
             else None,
@@ -150,17 +151,13 @@ def _in_space(
         within = np.array([pairwise_spread(drawn[:, i]) for i in range(drawn.shape[1])])
         apart = np.linalg.norm(real[alike[:, 0]] - real[alike[:, 1]], axis=1)
         found["feature_diversity"] = entry(
-            over_patients(_mean_of(within), [subjects], repetitions, seed),
+            mean_over_patients(within, subjects, repetitions, seed),
             split=split,
             seeds=seeds,
-            floor=over_patients(_mean_of(apart), [subjects[alike[:, 0]]], repetitions, seed) if len(alike) else None,
+            floor=mean_over_patients(apart, subjects[alike[:, 0]], repetitions, seed) if len(alike) else None,
             worst_case=0.0,
         )
     return found
-
-
-def _mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda rows: float(values[rows].mean())
 
 
 def _alike(labels: np.ndarray, subjects: np.ndarray, rng: np.random.Generator) -> np.ndarray:

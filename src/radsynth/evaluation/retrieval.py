@@ -7,13 +7,14 @@ between the judge's features of the pictures and the mean BERT vectors of the re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from radsynth.evaluation.entries import entry, over_patients
+from radsynth.evaluation.entries import entry
+from radsynth.evaluation.patients import mean_over_patients
 
 RIDGE = 1.0
 """Added to the variances of the standardised features of both sides."""
@@ -111,10 +112,6 @@ def hits(scores: np.ndarray, meaning: np.ndarray, depth: int) -> np.ndarray:
     return found
 
 
-def _mean_of(values: np.ndarray) -> Callable[[np.ndarray], float]:
-    return lambda rows: float(values[rows].mean())
-
-
 def _chance_of_one_in(places: np.ndarray, others: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Chance that at least one of `own` stands in the first `places` of `own + others` in random order."""
     miss = np.ones(len(places))
@@ -164,8 +161,7 @@ def retrieval_figures(
                 for kind, several in likeness.items()
             }
             value, floor = (
-                over_patients(_mean_of(np.diag(found[kind])), [subjects], repetitions, seed)
-                for kind in ("drawn", "real")
+                mean_over_patients(np.diag(found[kind]), subjects, repetitions, seed) for kind in ("drawn", "real")
             )
             what = "reports whose drawn picture is" if not turned else "drawn pictures whose report is"
             figures[f"retrieval_{way}_at_{depth}"] = entry(

@@ -94,8 +94,9 @@ def spread(count: int, most: int) -> np.ndarray:
 
 
 def true_lesions(data: ChestSet, raw: str | Path, findings: tuple[str, ...]) -> Lesions:
-    """The known lesions of a split's pictures; none where the source knows no masks."""
+    """The lesions of a split's pictures whose masks are known; none where the source knows no masks."""
     frame = known_lesions(data, raw, findings)
+    frame = frame[frame["mask_row"] >= 0].reset_index(drop=True)
     return Lesions(data, frame, lesion_masks(raw, frame["mask_row"].to_numpy(), data.size))
 
 

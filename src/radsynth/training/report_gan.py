@@ -87,7 +87,7 @@ class ReportGan(nn.Module):
 
     Parameters
     ----------
-    size, width, subpixel, noise_size, attention_gate
+    size, width, subpixel, noise_size, attention_gate, canonical_maps
         See `ReportGenerator`.
     token_width
         Width of the BERT features.
@@ -111,6 +111,7 @@ class ReportGan(nn.Module):
         places: bool = False,
         targets: int = 0,
         discriminator_width: int | None = None,
+        canonical_maps: bool = False,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -124,11 +125,13 @@ class ReportGan(nn.Module):
             "places": places,
             "targets": targets,
             "discriminator_width": discriminator_width or width,
+            "canonical_maps": canonical_maps,
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
         self.generator = ReportGenerator(
-            size, width, subpixel, noise_size, CONDITION_WIDTH, token_width, tuple(attention_at), attention_gate
+            size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
+            tuple(attention_at), attention_gate, canonical_maps,
         )  # fmt: skip
         self.discriminator = ReportDiscriminator(
             size, discriminator_width or width, subpixel, CONDITION_WIDTH, targets=targets, places=places
@@ -477,6 +480,7 @@ def train_report_gan(
         places=settings.discriminator_places,
         targets=len(TARGETS) if settings.weight_findings else 0,
         discriminator_width=settings.discriminator_width,
+        canonical_maps=settings.canonical_maps,
     ).to(device.device, memory_format=NETWORK_LAYOUT)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
