@@ -25,7 +25,7 @@ from radsynth.training.chest_data import TARGETS
 from radsynth.training.device import Device
 from radsynth.training.findings import masked_bce
 from radsynth.training.loop import Phase
-from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, same_crop
+from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
 
 CPU = torch.device("cpu")
 TOKENS = 80
@@ -91,13 +91,8 @@ def radsynth_step(gan: ReportGan, phases: list[Phase], batch: ReportBatch) -> No
 def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder, Vgg]:
     """The quickstart's networks, freshly drawn."""
     torch.manual_seed(0)
-    gan = ReportGan(
-        size, s.width, s.subpixel, s.noise_size, token_width,
-        attention_gate=s.attention_gate, places=s.discriminator_places, targets=len(TARGETS),
-        discriminator_width=s.discriminator_width,
-    )  # fmt: skip
+    gan, encoder = fresh_networks(s, size, token_width)
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)
     return gan, encoder, Vgg(((12,), (24,), (48, 48), (96, 96))).requires_grad_(False)
 
 

@@ -236,6 +236,24 @@ def train_conditioner(
     return conditioner.eval().requires_grad_(False), outcome
 
 
+def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder]:
+    """Untrained networks for pictures of `size` pixels and BERT features of `token_width`."""
+    s = settings
+    gan = ReportGan(
+        size,
+        s.width,
+        s.subpixel,
+        s.noise_size,
+        token_width,
+        attention_gate=s.attention_gate,
+        places=s.discriminator_places,
+        targets=len(TARGETS) if s.weight_findings else 0,
+        discriminator_width=s.discriminator_width,
+        canonical_maps=s.canonical_maps,
+    )
+    return gan, PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)
+
+
 def build_phases(
     gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device, learned: Tensor
 ) -> tuple[list[Phase], dict[str, torch.optim.Optimizer]]:
@@ -470,23 +488,10 @@ def train_report_gan(
         data, settings.text_warmup_images, seed, device, switch_sides=settings.switch_sides
     )
     torch.manual_seed(seed)
-    gan = ReportGan(
-        data.size,
-        settings.width,
-        settings.subpixel,
-        settings.noise_size,
-        data.token_width,
-        attention_gate=settings.attention_gate,
-        places=settings.discriminator_places,
-        targets=len(TARGETS) if settings.weight_findings else 0,
-        discriminator_width=settings.discriminator_width,
-        canonical_maps=settings.canonical_maps,
-    ).to(device.device, memory_format=NETWORK_LAYOUT)
+    gan, encoder = fresh_networks(settings, data.size, data.token_width)
+    gan.to(device.device, memory_format=NETWORK_LAYOUT)
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(
-        data.size, max(settings.width // 2, 4), settings.subpixel, settings.noise_size, settings.posterior_pixels
-    )
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
