@@ -22,7 +22,7 @@ from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
 from radsynth.training.chest_data import TARGETS
-from radsynth.training.device import Device
+from radsynth.training.device import Device, pick_device
 from radsynth.training.findings import masked_bce
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
@@ -124,7 +124,8 @@ def main() -> None:
     gan, encoder, vgg = networks(s, 256, 384)
     batch = random_batch(s.batch_size, 256, 384, torch.float32)
     plain = [copy.deepcopy(n) for n in (gan, encoder, vgg)]
-    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, s.precision), LEARNED)
+    precision = pick_device(s.precision).precision
+    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, precision), LEARNED)
 
     def textbook() -> None:
         textbook_step(*plain, batch, s)
@@ -132,7 +133,7 @@ def main() -> None:
     def ours() -> None:
         radsynth_step(gan, phases, batch)
 
-    seconds: dict[str, list[float]] = {"textbook float32": [], f"radsynth {s.precision}": []}
+    seconds: dict[str, list[float]] = {"textbook float32": [], f"radsynth {precision}": []}
     for repetition in range(steps + 1):
         for name, step in zip(seconds, (textbook, ours), strict=True):
             start = time.perf_counter()
