@@ -92,7 +92,8 @@ def gain(records: list[dict[str, Any]], method: str, other: list[dict[str, Any]]
 
 def over_seeds(values: list[float]) -> str:
     """Mean, and the least and largest of the seeds."""
-    return f"{np.mean(values):.3g} ({min(values):.3g} to {max(values):.3g})" if values else "-"
+    ends = f" ({min(values):.3g} to {max(values):.3g})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3g}{ends}" if values else "-"
 
 
 def table(part: str, records: list[dict[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 A row says in a comment which figures of `metrics/` it shows, and only its cells are written anew; words stay. Either
 one figure, ``<!-- stage.figure -->``, in a table with the columns value (or here), floor and worst case; or one for
 each cell after the first, ``<!-- stage.figure, -, stage/table/column=key/column -->``, a dash for a cell that stays.
-``<!-- +stage.figure -->`` writes a difference, with its sign and three decimals.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from radsynth.files import read_json
+from radsynth.report_page.words import cell
 
-PAGES = [Path("docs/results.md"), Path("docs/audit.md"), Path("docs/utility.md"), Path("docs/gallery.md")]
+PAGES = [Path("docs/results.md"), Path("docs/audit.md"), Path("docs/utility.md")]
 BOUNDS = {"value": "value", "here": "value", "floor": "floor", "worst case": "worst_case"}
 COMMENT = re.compile(r"<!-- (.+?) -->")
 
@@ -25,24 +25,6 @@ COMMENT = re.compile(r"<!-- (.+?) -->")
 def measured(stage: str) -> dict[str, Any]:
     """The metrics of a stage."""
     return read_json(Path("metrics") / f"{stage}.json")
-
-
-def digits(value: float, signed: bool = False) -> str:
-    """Two decimals below 10, one below 100, then none; `signed` three and the sign."""
-    if signed:
-        return f"{value:+.3f}"
-    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"
-
-
-def cell(entry: Any, signed: bool = False) -> str:
-    """A number, with its interval where it has one; a dash where nothing is known."""
-    if isinstance(entry, bool | str):
-        return str(entry)
-    parts = entry if isinstance(entry, dict) else {"value": entry}
-    value, low, high = (parts.get(name) for name in ("value", "low", "high"))
-    if value is None:
-        return "-"
-    return digits(value, signed) + ("" if low is None else f" ({digits(low, signed)} to {digits(high, signed)})")
 
 
 def found(path: str) -> Any:
@@ -86,7 +68,7 @@ def renewed(row: str, header: list[str]) -> str:
     else:
         for at, path in enumerate(paths, start=1):
             if path != "-":
-                cells[at] = cell(found(path.removeprefix("+")), signed=path.startswith("+"))
+                cells[at] = cell(found(path))
     return f"| {' | '.join(cells)} |"
 
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
-from radsynth.networks.report_gan import (
-    PosteriorEncoder,
-    ReportDiscriminator,
-    ReportGenerator,
-    _Deformation,
-    _deformed,
-)
+from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
 
@@ -46,17 +41,23 @@ def test_noise_and_report_both_change_the_picture(report: tuple) -> None:
 
 def test_the_fresh_deformation_is_the_identity() -> None:
     maps = torch.randn(1, 3, 32, 32)
-    points = _Deformation(style=6)(torch.randn(2, 6))
-    assert torch.allclose(_deformed(maps, points), maps.expand(2, -1, -1, -1), atol=1e-4)
+    points = Deformation(style=6)(torch.randn(2, 6))
+    assert torch.allclose(deformed(maps, points), maps.expand(2, -1, -1, -1), atol=1e-4)
 
 
 def test_shifted_control_points_shift_the_maps() -> None:
     maps = torch.randn(1, 3, 33, 33)
-    points = _Deformation(style=6)(torch.zeros(1, 6))
+    points = Deformation(style=6)(torch.zeros(1, 6))
     points[:, 0] += 2 * 4 / 32  # x by four of 32 steps
-    moved = _deformed(maps, points)
+    moved = deformed(maps, points)
     assert torch.allclose(moved[..., :-4], maps[..., 4:], atol=1e-4)
     assert torch.allclose(moved[..., -1], maps[..., -1], atol=1e-4)
+
+
+def test_smoothing_takes_the_grid_of_sub_pixels_and_keeps_the_mean() -> None:
+    grid = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 16, 16)
+    assert smoothed(grid)[..., 1:-1].abs().max() < 1e-6
+    assert torch.allclose(smoothed(torch.full((1, 1, 8, 8), 0.7)), torch.tensor(0.7))
 
 
 def test_canonical_maps_reach_the_picture_and_learn(report: tuple) -> None:
