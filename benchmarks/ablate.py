@@ -37,6 +37,8 @@ FIGURES = {
     },
     "mri_to_ct": {"mae_hu": "MAE, HU", "bone_dice": "bone Dice", "air_dice": "air Dice", "ssim": "SSIM"},
 }
+DECIDES = ("src", "stages", "conf", "dvc.yaml")
+"""What a row's figures follow from, beside its settings."""
 MODEL = "cyclegan"
 """The model's name among the methods that are measured head by head."""
 
@@ -47,6 +49,10 @@ def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
     settings = [f"seed={seed}", *about["sample"], *about["rows"][row]]
     if not workspace.exists():
         subprocess.run(["git", "clone", "--quiet", ".", str(workspace)], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=workspace, capture_output=True, text=True, check=True)
+    commit = head.stdout.strip()
+    if subprocess.run(["git", "diff", "--quiet", commit, "--", *DECIDES], check=False).returncode:
+        sys.exit(f"error: {workspace} holds other code than this; commit and `git pull` there, or name a new folder")
     programs = Path(sys.executable).parent
     environment = os.environ | {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
@@ -58,13 +64,12 @@ def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
 
     run("radsynth", "configure", *settings)
     run("dvc", "repro", about["target"])
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=workspace, capture_output=True, text=True, check=True)
     found = read_json(workspace / "metrics" / f"{about['target']}.json")
     figures = {
         name: {k: figure[k] for k in ("value", "low", "high") if k in figure}
         for name, figure in found["figures"].items()
     }
-    record = {"part": part, "row": row, "seed": seed, "settings": settings, "commit": commit.stdout.strip()}
+    record = {"part": part, "row": row, "seed": seed, "settings": settings, "commit": commit}
     if part == "report_to_xray":
         record["auroc_by_finding"] = found["tables"]["auroc_by_finding"]
     else:

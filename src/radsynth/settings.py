@@ -135,6 +135,8 @@ class TrainReportGan(Section):
     """Views of the pictures to learn; the view is part of the condition."""
     images_seen: Positive
     text_warmup_images: int
+    naming_warmup_images: Annotated[int, Field(ge=0)]
+    """Real pictures on which the discriminator learns to name findings before the game begins; 0 for none."""
     reconstruction_images: int
     batch_size: Positive
     width: Positive

@@ -54,10 +54,21 @@ def test_shifted_control_points_shift_the_maps() -> None:
     assert torch.allclose(moved[..., -1], maps[..., -1], atol=1e-4)
 
 
-def test_smoothing_takes_the_grid_of_sub_pixels_and_keeps_the_mean() -> None:
-    grid = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 16, 16)
-    assert smoothed(grid)[..., 1:-1].abs().max() < 1e-6
-    assert torch.allclose(smoothed(torch.full((1, 1, 8, 8), 0.7)), torch.tensor(0.7))
+@pytest.mark.parametrize("square", [2, 4])
+def test_smoothing_takes_whatever_comes_again_in_every_square_and_keeps_the_mean(square: int) -> None:
+    torch.manual_seed(0)
+    grid = torch.randn(square, square).repeat(16 // square, 16 // square)[None, None]
+    inner = smoothed(grid, square)[..., square:-square, square:-square]
+    assert torch.allclose(inner, grid.mean(), atol=1e-6)
+    assert torch.allclose(smoothed(torch.full((1, 1, 8, 8), 0.7), square), torch.tensor(0.7))
+
+
+def test_no_style_makes_sub_pixels_without_bounds(report: tuple) -> None:
+    generator = ReportGenerator(32, width=4, subpixel=2, noise_size=8, condition_width=16, token_width=12)
+    noise, condition = torch.randn(2, 8), torch.randn(2, 16)
+    with torch.no_grad():
+        usual, wild = (generator(n, condition, *report).abs().max() for n in (noise, 1000 * noise))
+    assert wild < 10 * usual
 
 
 def test_canonical_maps_reach_the_picture_and_learn(report: tuple) -> None:

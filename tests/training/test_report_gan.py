@@ -11,8 +11,9 @@ import torch
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
-from radsynth.training.chest_data import TARGETS, ChestSet
+from radsynth.training.chest_data import TARGETS, ChestSet, learnable
 from radsynth.training.device import pick_device
+from radsynth.training.findings import masked_bce
 from radsynth.training.models import load_model, save_model
 from radsynth.training.report_gan import (
     ReportGan,
@@ -25,12 +26,14 @@ from radsynth.training.report_gan import (
     same_crop,
     train_conditioner,
     train_report_gan,
+    warm_up_naming,
 )
 
 SETTINGS = TrainReportGan(
     views=("frontal",),
     images_seen=32,
     text_warmup_images=640,
+    naming_warmup_images=0,
     reconstruction_images=0,
     batch_size=4,
     width=4,
@@ -76,6 +79,22 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
     phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)))
     return gan, encoder, phases, report_batches(chest_set, 4, 0)(0)
+
+
+def test_the_discriminator_learns_to_name_findings_before_the_game(chest_set: ChestSet) -> None:
+    torch.manual_seed(0)
+    discriminator = ReportGan(32, 4, 2, 8, 12, targets=len(TARGETS), places=True).discriminator
+    everyone = np.arange(len(chest_set))
+    learned = torch.from_numpy(learnable(chest_set.targets, 3).astype(np.float32))
+
+    def error() -> float:
+        with torch.no_grad():
+            logits = discriminator.named(discriminator.features(chest_set.pictures(everyone)))
+        return float(masked_bce(logits, torch.from_numpy(chest_set.targets), learned))
+
+    before = error()
+    warm_up_naming(discriminator, chest_set, 1280, 0, pick_device())
+    assert error() < 0.9 * before
 
 
 def has_gradient(module: torch.nn.Module) -> bool:

@@ -78,7 +78,16 @@ class CanonicalChest(nn.Module):
         return points, deformed(mixed.view(-1, 1, *self.pictures.shape[1:]), points)
 
 
-def smoothed(picture: Tensor) -> Tensor:
-    """A picture (B, 1, S, S) through 1-2-1 both ways: no trace of the squares that sub-pixels come in."""
-    line = picture.new_tensor([1.0, 2.0, 1.0]) / 4
-    return F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), torch.outer(line, line)[None, None])
+def smoothed(picture: Tensor, square: int) -> Tensor:
+    """A picture (B, 1, S, S) without the grid of the squares of `square` pixels, 1, 2 or 4, that it was shuffled from.
+
+    A mean over `square` pixels, then one over two (1-2-1 for squares of 2, 1-2-2-2-1 for 4): whatever comes again in
+    every square vanishes.
+    """
+    if square == 1:
+        return picture
+    line = picture.new_ones(square + 1)
+    line[1:-1] = 2
+    line = line / line.sum()
+    border = (square // 2,) * 4
+    return F.conv2d(F.pad(picture, border, mode="replicate"), torch.outer(line, line)[None, None])

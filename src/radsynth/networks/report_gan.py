@@ -145,7 +145,7 @@ class ReportGenerator(nn.Module):
                 if r in channels
             }
         )
-        self.to_picture = _subpixel_conv(width, subpixel, gain=0.5)
+        self.to_picture = _subpixel_conv(width, subpixel, gain=0.3)
 
     def forward(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """Pictures (B, 1, size, size), float32, bright = dense; meant for -1..1, not held to it.
@@ -169,10 +169,10 @@ class ReportGenerator(nn.Module):
             attention = str(x.shape[2])
             if attention in self.attention:
                 x = self.attention[attention](x, tokens, mask)
-        x = self.to_picture(F.leaky_relu(x, 0.2))
+        x = self.to_picture(F.leaky_relu(_pixel_norm(x), 0.2))
         with torch.autocast(x.device.type, enabled=False):
             picture = F.pixel_shuffle(exact(x), self.subpixel)
-            return picture if canonical is None else canonical + smoothed(picture)
+            return picture if canonical is None else canonical + smoothed(picture, self.subpixel)
 
 
 class _DownBlock(nn.Module):

@@ -20,6 +20,9 @@ from radsynth.training.models import load_model
 from radsynth.training.sampler import batch_indices
 from radsynth.vocabulary import FINDINGS
 
+SHIFT_PIXELS = 12
+"""By which a picture is moved at most, either way, while findings are learned."""
+
 
 @dataclass(frozen=True)
 class FindingsPlan:
@@ -30,7 +33,7 @@ class FindingsPlan:
     learning_rate: float
     seed: int
     ema_half_life_images: int = 500
-    shift_pixels: int = 12
+    shift_pixels: int = SHIFT_PIXELS
 
 
 def masked_bce(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
@@ -41,11 +44,20 @@ def masked_bce(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
 
 
 def shifted(pictures: Tensor, rng: np.random.Generator, pixels: int) -> Tensor:
-    """Each picture moved by up to `pixels` either way, edges repeated. Never mirrored: reports name left and right."""
+    """Each picture moved by up to `pixels` either way, edges repeated; differentiable.
+
+    Never mirrored: reports name left and right.
+    """
     padded = F.pad(pictures, (pixels,) * 4, mode="replicate")
     size = pictures.shape[-1]
     moves = rng.integers(0, 2 * pixels + 1, (len(pictures), 2))
     return torch.stack([p[:, y : y + size, x : x + size] for p, (y, x) in zip(padded, moves, strict=True)])
+
+
+def warmed_cosine(seen: int, images_seen: int, batch_size: int, rate: float) -> float:
+    """A learning rate that rises to `rate` in the first twentieth of a training and falls to 0 along a cosine."""
+    warm = min(1.0, (seen + batch_size) / (0.05 * images_seen))
+    return rate * warm * 0.5 * (1 + float(np.cos(np.pi * seen / images_seen)))
 
 
 def train_findings(
@@ -99,8 +111,7 @@ def train_findings(
         return {"validation_cross_entropy": masked_bce(torch.from_numpy(logits), wanted, weight.cpu()).item()}
 
     def rate(seen: int) -> float:
-        warm = min(1.0, (seen + plan.batch_size) / (0.05 * plan.images_seen))
-        return plan.learning_rate * warm * 0.5 * (1 + float(np.cos(np.pi * seen / plan.images_seen)))
+        return warmed_cosine(seen, plan.images_seen, plan.batch_size, plan.learning_rate)
 
     network.train()
     outcome = train(

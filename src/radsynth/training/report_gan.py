@@ -47,7 +47,7 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.findings import masked_bce, predict
+from radsynth.training.findings import SHIFT_PIXELS, masked_bce, predict, shifted, warmed_cosine
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
@@ -234,6 +234,56 @@ def train_conditioner(
         result=conditioner.state_dict,
     )
     return conditioner.eval().requires_grad_(False), outcome
+
+
+def warm_up_naming(
+    discriminator: ReportDiscriminator,
+    data: ChestSet,
+    images_seen: int,
+    seed: int,
+    device: Device,
+    batch_size: int = 16,
+) -> None:
+    """Teach a fresh discriminator to name findings and sides on real pictures, before the game begins.
+
+    In the small batches of the game it hardly learns the small ones, and what it cannot name it cannot ask for.
+    """
+    rate, targets = 1e-3, data.targets
+    learned = torch.from_numpy(learnable(targets, 3).astype(np.float32)).to(device.device)
+    optimizer = torch.optim.AdamW(discriminator.parameters(), lr=rate, weight_decay=1e-4, fused=True)
+
+    def batch_at(seen: int) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(len(data), batch_size, seen, seed)
+        pictures = shifted(data.pictures(chosen), np.random.default_rng((seed, seen, 4)), SHIFT_PIXELS)
+        return pictures, torch.from_numpy(targets[chosen])
+
+    def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
+        with device.autocast():
+            logits = discriminator.named(discriminator.features(pictures))
+        loss = masked_bce(logits, wanted, learned)
+        loss.backward()
+        return {"naming_cross_entropy": loss.detach()}
+
+    train(
+        what="naming findings on real X-rays",
+        phases=[
+            Phase(
+                "naming",
+                (discriminator,),
+                optimizer,
+                accumulate,
+                lambda seen: warmed_cosine(seen, images_seen, batch_size, rate),
+                MAX_GRADIENT_NORM,
+            )
+        ],
+        batch_at=batch_at,
+        batch_size=batch_size,
+        images_seen=images_seen,
+        device=device,
+        state={},
+        result=discriminator.state_dict,
+    )
 
 
 def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder]:
@@ -493,6 +543,10 @@ def train_report_gan(
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
+    if settings.weight_findings and settings.naming_warmup_images:
+        warm_up_naming(
+            gan.discriminator, data, settings.naming_warmup_images, seed, device, batch_size=4 * settings.batch_size
+        )
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
