@@ -81,6 +81,7 @@ def small_cyclegan() -> TrainCyclegan:
         weight_anatomy=2.0,
         anatomy_floor=0.25,
         weight_simulated=1.5,
+        weight_flaws=0.5,
         atlas_slices=16,
         few_pairs=0,
         few_pairs_images=8,

@@ -220,6 +220,8 @@ class TrainCyclegan(Section):
     anatomy_floor: Fraction
     weight_simulated: Weight
     """Of the error on CTs whose MR is drawn from the atlas."""
+    weight_flaws: Weight
+    """Of telling where a piece of a real slice does not belong there, for the discriminators to learn."""
     atlas_slices: Positive
     """Slices of each modality that the atlases learn from."""
     few_pairs: Annotated[int, Field(ge=0)]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from radsynth.networks.cyclegan import cyclegan_networks
-from radsynth.networks.patchgan import PatchGan, receptive_field
+from radsynth.networks.patchgan import PatchGan, patch_places, receptive_field
 
 
 @pytest.mark.parametrize(("layers", "side"), [(1, 16), (2, 34), (3, 70)])
@@ -16,6 +16,20 @@ def test_one_logit_sees_a_patch_of_the_stated_side(layers, side):
     rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
     assert receptive_field(layers) == side
     assert rows.max() - rows.min() + 1 == columns.max() - columns.min() + 1 == side
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_patches_lie_where_they_are_said_to(layers):
+    torch.manual_seed(0)
+    picture = torch.randn(1, 1, 160, 160, dtype=torch.float64, requires_grad=True)
+    network = PatchGan(1, 2, layers, norm=False).double()
+    logits = network(picture)
+    place = logits.shape[-1] // 2
+    (gradient,) = torch.autograd.grad(logits[0, 0, place, place + 1], picture)
+    rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
+    first, step = patch_places(network.layers)
+    assert (rows.min() + rows.max()).item() / 2 == first + place * step
+    assert (columns.min() + columns.max()).item() / 2 == first + (place + 1) * step
 
 
 def test_there_is_one_logit_for_every_patch():

@@ -15,6 +15,7 @@ from radsynth.training.cyclegan import (
     build_phases,
     choose_by,
     describe,
+    drawn_in,
     histogram_distance,
     linear_decay,
     load_mri_to_ct,
@@ -24,6 +25,7 @@ from radsynth.training.cyclegan import (
     with_air,
 )
 from radsynth.training.device import Device
+from radsynth.training.flaws import flaws_loss, with_flaws
 from radsynth.training.models import save_model
 from radsynth.training.pool import ImagePool
 from radsynth.training.simulated import simulated_mr
@@ -166,7 +168,9 @@ def textbook_gradients(networks, batch, settings):
     for network, real, depth, fake, fake_depth in ((d_ct, y, dy, fake_y, dx), (d_mr, x, dx, fake_x, dy)):
         real_loss = (network(show(real, depth)) - 1).square().mean()
         fake_loss = network(show(fake.detach(), fake_depth)).square().mean()
-        (0.5 * (real_loss + fake_loss)).backward()
+        flawed, where = with_flaws(real, drawn_in(depth), batch.images_seen)
+        flaws = flaws_loss(network(show(flawed, depth)), where, settings.discriminator_layers)
+        (0.5 * (real_loss + fake_loss) + settings.weight_flaws * flaws).backward()
     return expected | {n: v for n, v in gradients(networks).items() if n.startswith("discriminator")}
 
 
@@ -221,11 +225,17 @@ def test_at_first_the_generator_learns_alone_from_drawn_mrs(heads, settings):
     assert alone(2).mr is None
     early = play(networks, phases, alone(2))
     assert early[0].keys() == {"simulated"}
-    assert early[1] == {}
-    assert {name.split(".")[0] for name in gradients(networks)} == {"mr_to_ct"}
+    assert early[1].keys() == {"flaws_ct"}
+    assert {name.split(".")[0] for name in gradients(networks)} == {"mr_to_ct", "discriminator_ct"}
     later = play(networks, phases, alone(4))
     assert later[0].keys() > {"simulated", "cycle", "identity"}
     assert later[1]
+
+
+def test_without_flaws_to_find_the_discriminators_wait_for_the_game(heads, settings):
+    networks, phases = game(settings.model_copy(update={"weight_flaws": 0.0}))
+    alone = matched_pairs(heads["train_mr"], heads["train_ct"], WINDOW, 1, 2, 0, fresh_atlases(), without_mr=4)
+    assert play(networks, phases, alone(2))[1] == {}
 
 
 def test_a_fresh_generator_draws_what_the_atlas_expects(heads, settings):

@@ -19,6 +19,7 @@ WEIGHTS = {
     "weight_identity": 5.0,
     "weight_anatomy": 0.0,
     "weight_simulated": 0.0,
+    "weight_flaws": 0.0,
 }
 """Of the paper (sections 4 and 5.2)."""
 

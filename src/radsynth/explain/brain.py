@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from radsynth.explain.cams import activation_map, enlarged, placed
 from radsynth.explain.planted import stripes
 from radsynth.explain.study import Planted, planted_figures
+from radsynth.networks.patchgan import patch_places
 from radsynth.training.cyclegan import MriToCt, read_by, slices_of
 from radsynth.training.device import cpu_device
 from radsynth.training.slices import Heads, Slices
@@ -46,11 +47,7 @@ def patch_maps(model: MriToCt, slices: Slices, modality: str) -> np.ndarray:
     discriminator = model.networks[f"discriminator_{modality.lower()}"]
     with torch.no_grad():
         logits = read_by(discriminator, slices.image, slices.geometry, model.head_channels)[:, 0].float().numpy()
-    strides = [m.stride[0] for m in discriminator.modules() if isinstance(m, nn.Conv2d)]
-    start, step = 0.0, 1
-    for stride in strides:  # a 4x4 convolution, padded by 1: place i sees 2 i - 1 .. 2 i + 2 of its input
-        start, step = start + 0.5 * step, step * stride
-    return placed(logits, start, step, slices.image.shape[-1])
+    return placed(logits, *patch_places(discriminator.layers), slices.image.shape[-1])
 
 
 def plant_stripes(

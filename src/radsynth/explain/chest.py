@@ -129,6 +129,40 @@ def realism_maps(discriminator: ReportDiscriminator, pictures: Tensor, method: s
 
 
 @torch.inference_mode()
+def features_of(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
+    """The discriminator's last feature maps (n, C, 8, 8) of pictures (n, 1, S, S)."""
+    return torch.cat([discriminator.features(part) for part in pictures.split(BATCH)])
+
+
+@torch.inference_mode()
+def named_maps(
+    discriminator: ReportDiscriminator, pictures: Tensor, targets: Sequence[int], usual: Tensor
+) -> np.ndarray:
+    """Evidence (n, S, S) for target i on picture i, in the logit with which the discriminator names it.
+
+    What each place of the last feature maps adds: the logit falls by so much where the place is replaced by what is
+    there on average in `usual` pictures (occlusion, Zeiler & Fergus 2014, in features). A gradient would follow the
+    one place that is the largest of its channel, and leave out the learned values that tell the places apart.
+
+    Parameters
+    ----------
+    targets
+        Of each picture, the column of `training.chest_data.TARGETS`.
+    usual
+        Other pictures (m, 1, S, S).
+    """
+    features, mean = features_of(discriminator, pictures), features_of(discriminator, usual).mean(0)
+    rows, columns = torch.arange(len(pictures)), torch.as_tensor(targets)
+    as_seen = discriminator.named(features)[rows, columns]
+    found = torch.empty(len(features), *features.shape[2:])
+    for y, x in np.ndindex(*found.shape[1:]):
+        without = features.clone()
+        without[:, :, y, x] = mean[:, y, x]
+        found[:, y, x] = as_seen - discriminator.named(without)[rows, columns]
+    return enlarged(found.numpy(), pictures.shape[-1])
+
+
+@torch.inference_mode()
 def finest_patches(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
     """The discriminator's logits (n, h, w) of its smallest patches, each as they lie on pictures (n, 1, S, S)."""
     read = discriminator.patch[0]

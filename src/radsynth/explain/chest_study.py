@@ -202,7 +202,9 @@ def planted_flaws(chest: Chest, agreed: Choice, plots: Path) -> Found:
         chest.gan, chest.data, chest.validation, chest.own.images, "hirescam", **chest.told
     )
     found, moved = Found(figures), None
-    planted = study.plant_wrong_side(chest.gan, chest.encoder, chest.lesions, *agreed, **chest.told)
+    planted = study.plant_wrong_side(
+        chest.gan, chest.encoder, chest.lesions, chest.validation, *agreed, **chest.told
+    )
     if planted is None:
         found.notes.append("No true lesion on a known side: none could be moved to the other.")
     else:
@@ -213,6 +215,7 @@ def planted_flaws(chest: Chest, agreed: Choice, plots: Path) -> Found:
         ("planted_stripe_patches", "The map of how unusual the discriminator's patch logits are"),
         ("planted_stripe_realism", "The discriminator's map of realism"),
         ("planted_wrong_side", "The discriminator's map of agreement"),
+        ("planted_wrong_side_named", "The discriminator's map of a finding on the side that the report does not say"),
     ):
         found.note_if_no_better(
             f"{name}_hit_rate_gain",

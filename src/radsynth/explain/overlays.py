@@ -14,6 +14,9 @@ from radsynth.figures import evidence_table
 COLOURS = "red: evidence for, blue: against; every map on its own scale"
 AGAINST = "red: evidence against the picture; every map on its own scale"
 
+SAID = {"wrong_side": "agreement", "wrong_side_named": "finding named on the other side"}
+"""What maps of planted flaws show."""
+
 Cell = tuple[str, np.ndarray, np.ndarray | None, np.ndarray | None]
 """Title, picture, map, and mask to outline, as `figures.evidence_table` takes them."""
 
@@ -63,7 +66,10 @@ def draw_planted(striped: Planted, moved: Planted | None, path: Path) -> None:
                 [
                     ("as it is", moved.clean[i], None, moved.masks[i][:, ::-1]),
                     ("lesion moved", moved.pictures[i], None, moved.masks[i]),
-                    ("against: agreement", moved.pictures[i], moved.maps["wrong_side"][i], moved.masks[i]),
+                    *(
+                        (f"against: {SAID.get(name, name)}", moved.pictures[i], maps[i], moved.masks[i])
+                        for name, maps in moved.maps.items()
+                    ),
                 ]
             )
             titles.append("lesion on the wrong side")

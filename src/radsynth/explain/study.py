@@ -24,6 +24,7 @@ from radsynth.explain.chest import (
     judge_layers,
     known_lesions,
     lesion_masks,
+    named_maps,
     realism_maps,
     unusual_patches,
     usual_layer,
@@ -37,7 +38,7 @@ from radsynth.explain.verdicts import allowed_zone, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
-from radsynth.training.chest_data import ChestSet
+from radsynth.training.chest_data import TARGETS, ChestSet
 from radsynth.training.device import cpu_device
 from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
@@ -342,13 +343,23 @@ def plant_wrong_side(
     gan: ReportGan,
     encoder: TextEncoder,
     lesions: Lesions,
+    usual: ChestSet,
     layer: str,
     method: str,
     split: str,
     seed: int,
     repetitions: int,
 ) -> tuple[dict[str, Any], Planted] | None:
-    """Lesions moved to the other side, looked for by agreement with the report rather than with its mirror image."""
+    """Lesions moved to the other side, looked for in two maps of the report GAN's discriminator.
+
+    Where it disagrees with the report rather than with the report's mirror image; and, if it names findings, where it
+    sees the finding on the side that the report does not say.
+
+    Parameters
+    ----------
+    usual
+        Other real pictures, that say what is usual at each place.
+    """
     frame = lesions.frame
     chosen = np.flatnonzero(frame["side"].isin(("left", "right")) & frame["finding"].isin(SIDED_FINDINGS))
     if not len(chosen):
@@ -360,14 +371,30 @@ def plant_wrong_side(
     mirrored = gan.conditioner(*as_read(encoder, [sides_switched(p) for p in prompts], own_text[2]))
     clean = lesions.pictures[chosen, 0].numpy()
     pictures, masks = other_side(clean, lesions.masks[chosen])
-    against, before = (
-        -agreement_maps(gan.discriminator, as_batch(x), own, mirrored, method, layer) for x in (pictures, clean)
-    )
+    kinds: dict[str, tuple[str, Callable[[Tensor], np.ndarray]]] = {
+        "wrong_side": (
+            "map of agreement with the report rather than with left and right exchanged",
+            lambda x: -agreement_maps(gan.discriminator, x, own, mirrored, method, layer),
+        )
+    }
+    if gan.discriminator.names is not None:
+        known = usual.pictures(np.arange(len(usual)))
+        not_said = [
+            TARGETS.index(f"{finding}_{'left' if side == 'right' else 'right'}")
+            for finding, side in zip(frame["finding"].iloc[chosen], frame["side"].iloc[chosen], strict=True)
+        ]
+        kinds["wrong_side_named"] = (
+            "map of the finding as the discriminator names it, on the side that the report does not say",
+            lambda x: named_maps(gan.discriminator, x, not_said, known),
+        )
     patients = lesions.patients[chosen]
-    figures = planted_figures(
-        "planted_wrong_side", "a lesion moved to the other side, map of agreement with the report rather than with "
-        "left and right exchanged", against, before, pictures, masks, patients, split, seed, repetitions,
-    )  # fmt: skip
+    figures, maps = {}, {}
+    for name, (what, of) in kinds.items():
+        maps[name], before = of(as_batch(pictures)), of(as_batch(clean))
+        figures |= planted_figures(
+            f"planted_{name}", f"a lesion moved to the other side, {what}", maps[name], before, pictures, masks,
+            patients, split, seed, repetitions,
+        )  # fmt: skip
     with torch.inference_mode():
         answers = []
         for x in (clean, pictures):
@@ -380,7 +407,7 @@ def plant_wrong_side(
         definition="share of pictures whose agreement (logit with the report minus with the sides exchanged) falls "
         "when the lesion changes sides; worst case: chance",
     )  # fmt: skip
-    return figures, Planted(clean, pictures, masks, {"wrong_side": against})
+    return figures, Planted(clean, pictures, masks, maps)
 
 
 @dataclass(frozen=True)

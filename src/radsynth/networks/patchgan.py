@@ -13,6 +13,14 @@ def receptive_field(layers: int) -> int:
     return side
 
 
+def patch_places(layers: int) -> tuple[float, int]:
+    """Pixel of the centre of the first patch of `PatchGan(layers=layers)`, and pixels from one centre to the next."""
+    first, step = 0.0, 1
+    for stride in (*[2] * layers, 1, 1):  # a 4x4 convolution, padded by 1: place i sees 2 i - 1 .. 2 i + 2 of its input
+        first, step = first + 0.5 * step, step * stride
+    return first, step
+
+
 class PatchGan(nn.Module):
     """4x4 convolutions with LeakyReLU 0.2; the paper has InstanceNorm on all but the first and the last.
 
@@ -38,6 +46,7 @@ class PatchGan(nn.Module):
 
     def __init__(self, in_channels: int = 1, width: int = 64, layers: int = 3, norm: bool = True) -> None:
         super().__init__()
+        self.layers = layers
         channels = [width * min(2**i, 8) for i in range(layers + 1)]
         parts: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
         for i in range(1, layers + 1):

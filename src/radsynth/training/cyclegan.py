@@ -27,6 +27,7 @@ from radsynth.settings import TrainCyclegan
 from radsynth.training.atlas import train_atlases
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
+from radsynth.training.flaws import flaws_loss, with_flaws
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model
 from radsynth.training.pool import ImagePool
@@ -123,6 +124,8 @@ def build_phases(
                             + w_anatomy  (E|G(x) - A_ct(x)| + E|F(y) - A_mr(y)|)       where drawn; not in the paper
                             + w_simulated E|G(x_y) - y|, x_y ~ p(MR | CT y)            where drawn; not in the paper
 
+    The discriminators also minimise w_flaws times `flaws_loss` on real slices with a planted flaw, from the first image on.
+
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.
     The anatomical prior pulls towards what the atlases of `training.atlas` expect of this grey value at this place of
@@ -147,6 +150,7 @@ def build_phases(
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
     w_adversarial, w_cycle, w_identity = settings.weight_adversarial, settings.weight_cycle, settings.weight_identity
     w_anatomy, w_simulated, heads = settings.weight_anatomy, settings.weight_simulated, settings.head_channels
+    w_flaws = settings.weight_flaws
     simulates = bool(w_simulated) and "mr" in atlases
     made: dict[str, Tensor] = {}
 
@@ -206,16 +210,23 @@ def build_phases(
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        if batch.mr is None:
-            return losses
         for name, network, slices in (("ct", d_ct, batch.ct), ("mr", d_mr, batch.mr)):
+            if slices is None:
+                continue
             real = to_device(slices)
-            fake, fake_place = pools[name].exchange(made[name]).split([1, GEOMETRY], dim=1)
-            image, place = torch.cat([real.image, fake]), torch.cat([real.geometry, fake_place])
-            with device.autocast():
-                real_logits, fake_logits = read_by(network, image, place, heads).chunk(2)
-            losses[f"discriminator_{name}"] = least_squares_discriminator(real_logits, fake_logits)
-        sum(losses.values()).backward()
+            if batch.mr is not None:
+                fake, fake_place = pools[name].exchange(made[name]).split([1, GEOMETRY], dim=1)
+                image, place = torch.cat([real.image, fake]), torch.cat([real.geometry, fake_place])
+                with device.autocast():
+                    real_logits, fake_logits = read_by(network, image, place, heads).chunk(2)
+                losses[f"discriminator_{name}"] = least_squares_discriminator(real_logits, fake_logits)
+            if w_flaws:
+                flawed, where = with_flaws(real.image, drawn_in(real.geometry), batch.images_seen)
+                with device.autocast():
+                    logits = read_by(network, flawed, real.geometry, heads)
+                losses[f"flaws_{name}"] = w_flaws * flaws_loss(logits, where, settings.discriminator_layers)
+        if losses:
+            sum(losses.values()).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def rate(start: float) -> Callable[[int], float]:
