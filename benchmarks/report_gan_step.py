@@ -14,7 +14,9 @@ import copy
 import statistics
 import time
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, low_pass, perceptual_loss, texture_loss
 from radsynth.losses.relativistic import relativistic_loss
@@ -23,7 +25,7 @@ from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
 from radsynth.training.chest_data import TARGETS
 from radsynth.training.device import Device, pick_device
-from radsynth.training.findings import masked_bce
+from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
 
@@ -56,27 +58,31 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
     fake = gan.generator(noise, condition, b.tokens, b.mask)
     rebuilt, target = fake[:half], b.pictures[:half]
-    judged = gan.discriminator.features_and_patches
+    judge = gan.discriminator
+
+    def moved(x: Tensor, move: int) -> Tensor:
+        return shifted(x, np.random.default_rng((b.step, move)), s.discriminator_shift_pixels)
+
     with torch.no_grad():
-        features, real_patches = judged(b.pictures)
-        on_real = gan.discriminator.head(features, condition)
+        seen = judge.look(moved(b.pictures, 1))
+        on_real = judge.head(seen.features, condition)
     loss = s.weight_kl * kl_to_standard_normal(mean, log_variance)
-    features, fake_patches = judged(fake)
-    loss = loss + s.weight_adversarial * relativistic_loss(gan.discriminator.head(features, condition), on_real)
-    loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(fake_patches, real_patches)
-    loss = loss + s.weight_findings * masked_bce(gan.discriminator.named(features), b.targets, LEARNED.to(b.targets))
+    drawn = judge.look(moved(fake, 0))
+    loss = loss + s.weight_adversarial * relativistic_loss(judge.head(drawn.features, condition), on_real)
+    loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(drawn.patches, seen.patches)
+    loss = loss + s.weight_findings * masked_bce(judge.named(drawn), b.targets, LEARNED.to(b.targets))
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
     crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
     loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
     loss.backward()
-    gan.discriminator.zero_grad()
-    features, real_patches = judged(b.pictures)
-    drawn_features, fake_patches = judged(fake.detach())
-    on_real, on_fake = gan.discriminator.head(features, condition), gan.discriminator.head(drawn_features, condition)
-    on_other = gan.discriminator(b.pictures, other)
+    judge.zero_grad()
+    real, fake = moved(torch.cat([b.pictures, fake.detach()]), 2).chunk(2)
+    seen, drawn = judge.look(real), judge.look(fake)
+    on_real, on_fake = judge.head(seen.features, condition), judge.head(drawn.features, condition)
+    on_other = judge(real, other)
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
-    loss = loss + s.weight_patches * relativistic_loss(real_patches, fake_patches)
-    named = masked_bce(gan.discriminator.named(features), b.targets, LEARNED.to(b.targets))
+    loss = loss + s.weight_patches * relativistic_loss(seen.patches, drawn.patches)
+    named = masked_bce(judge.named(seen), b.targets, LEARNED.to(b.targets))
     (s.weight_adversarial * loss + s.weight_findings * named).backward()
 
 

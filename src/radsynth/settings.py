@@ -179,6 +179,8 @@ class TrainReportGan(Section):
     posterior_pixels: Positive
     """Side of what the posterior encoder sees of a picture; the coarser, the more must be learned from the report."""
     weight_kl: Weight
+    discriminator_shift_pixels: Annotated[int, Field(ge=0)]
+    """By which pictures, real or drawn, are moved at most before the discriminator sees them."""
     r1_gamma: Weight
     r1_every: Positive
     checkpoint_images: Positive

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
-from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
+from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
 
@@ -120,13 +122,30 @@ def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> N
 
 def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -> None:
     """Through 1x1 convolutions and a maximum a mirrored map reads the same; the borders of the trunk are left out."""
-    features = torch.randn(2, 32, 8, 8)
+    seen = Seen(torch.randn(2, 32, 8, 8), torch.zeros(2, 16, 16, 16), torch.zeros(2, 1))
+    mirrored = seen._replace(features=seen.features.flip(3))
     for places in (False, True):
         torch.manual_seed(0)
         judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, targets=5, places=places)
-        same = torch.allclose(judge.named(features), judge.named(features.flip(3)))
+        same = torch.allclose(judge.named(seen), judge.named(mirrored))
         assert same is not places
-        assert judge.named(features).shape == (2, 5)
+        assert judge.named(seen).shape == (2, 5)
+
+
+def test_local_evidence_names_a_finding_wherever_it_lies() -> None:
+    torch.manual_seed(0)
+    judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, targets=5, places=True)
+    torch.nn.init.zeros_(judge.shown.weight)
+    with torch.no_grad():
+        judge.shown.weight[2, 0, 1, 1] = 1.0
+    finer = torch.zeros(1, 16, 16, 16)
+    nothing = Seen(torch.zeros(1, 32, 8, 8), finer, torch.zeros(1, 1))
+    finer = finer.clone()
+    finer[0, 0, 3, 12] = 5.0
+    with torch.no_grad():
+        gained = judge.named(nothing._replace(finer=finer)) - judge.named(nothing)
+    assert gained[0, 2] == pytest.approx(5 - math.log(256) / SHARPNESS, abs=1e-3)
+    assert (gained[0, [0, 1, 3, 4]].abs() < 1e-6).all()
 
 
 def test_patches_see_their_neighbourhood_alone() -> None:

@@ -61,6 +61,7 @@ SETTINGS = TrainReportGan(
     discriminator_width=4,
     balance_findings=0.0,
     weight_kl=0.01,
+    discriminator_shift_pixels=0,
     r1_gamma=1.0,
     r1_every=2,
     checkpoint_images=16,
@@ -89,7 +90,7 @@ def test_the_discriminator_learns_to_name_findings_before_the_game(chest_set: Ch
 
     def error() -> float:
         with torch.no_grad():
-            logits = discriminator.named(discriminator.features(chest_set.pictures(everyone)))
+            logits = discriminator.named(discriminator.look(chest_set.pictures(everyone)))
         return float(masked_bce(logits, torch.from_numpy(chest_set.targets), learned))
 
     before = error()
@@ -151,6 +152,28 @@ def test_the_discriminator_learns_from_the_very_pictures_that_were_drawn(chest_s
     discriminator_phase.accumulate(batch)
     hook.remove()
     assert any(x.shape[0] == 8 and torch.equal(x[4:], drawn) for x in seen)
+
+
+def test_the_discriminator_sees_every_picture_moved(chest_set: ChestSet) -> None:
+    gan, _, phases, batch = game(chest_set, discriminator_shift_pixels=3)
+    drawn, seen = [], []
+    gan.generator.register_forward_hook(lambda module, inputs, output: drawn.append(output.detach()))
+    gan.discriminator.trunk.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    for phase in phases:
+        phase.accumulate(batch)
+    assert has_gradient(gan.generator)
+    real_and_drawn = torch.cat([batch.pictures, drawn[0]])
+
+    def move(shown: torch.Tensor, picture: torch.Tensor) -> list[tuple[int, int]]:
+        inner = shown[..., 3:-3, 3:-3]
+        return [(y, x) for y in range(7) for x in range(7) if torch.equal(inner, picture[..., y : y + 26, x : x + 26])]
+
+    in_discriminator_move = next(x for x in seen if len(x) == 8)
+    moves = [move(*pair) for pair in zip(in_discriminator_move, real_and_drawn, strict=True)]
+    assert all(len(found) == 1 for found in moves)
+    assert len({found[0] for found in moves}) > 4
+    assert [len(move(*pair)) for pair in zip(seen[0], drawn[0], strict=True)] == [1] * 4
+    assert [len(move(*pair)) for pair in zip(seen[1], batch.pictures, strict=True)] == [1] * 4
 
 
 def test_the_perceptual_loss_sees_the_same_square_of_both() -> None:

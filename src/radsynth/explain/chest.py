@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from radsynth.explain.cams import BATCH, activation_map, activation_maps, enlarged
 from radsynth.networks.classifier import FindingsClassifier
-from radsynth.networks.report_gan import ReportDiscriminator
+from radsynth.networks.report_gan import ReportDiscriminator, Seen
 from radsynth.schemas import FINDING_TRUTH
 from radsynth.training.chest_data import ChestSet
 from radsynth.vocabulary import FINDINGS
@@ -129,9 +129,10 @@ def realism_maps(discriminator: ReportDiscriminator, pictures: Tensor, method: s
 
 
 @torch.inference_mode()
-def features_of(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
-    """The discriminator's last feature maps (n, C, 8, 8) of pictures (n, 1, S, S)."""
-    return torch.cat([discriminator.features(part) for part in pictures.split(BATCH)])
+def looked_at(discriminator: ReportDiscriminator, pictures: Tensor) -> Seen:
+    """What the discriminator sees in pictures (n, 1, S, S)."""
+    parts = [discriminator.look(part) for part in pictures.split(BATCH)]
+    return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 @torch.inference_mode()
@@ -151,13 +152,17 @@ def named_maps(
     usual
         Other pictures (m, 1, S, S).
     """
-    features, mean = features_of(discriminator, pictures), features_of(discriminator, usual).mean(0)
+    seen, mean = looked_at(discriminator, pictures), [t.mean(0) for t in looked_at(discriminator, usual)]
     rows, columns = torch.arange(len(pictures)), torch.as_tensor(targets)
-    as_seen = discriminator.named(features)[rows, columns]
-    found = torch.empty(len(features), *features.shape[2:])
-    for y, x in np.ndindex(*found.shape[1:]):
-        without = features.clone()
-        without[:, :, y, x] = mean[:, y, x]
+    as_seen = discriminator.named(seen)[rows, columns]
+    count = seen.features.shape[-1]
+    found = torch.empty(len(pictures), count, count)
+    for y, x in np.ndindex(count, count):
+        without = Seen(*(t.clone() for t in seen))
+        for maps, other in zip(without[:2], mean, strict=False):
+            side = maps.shape[-1] // count
+            place = (..., slice(y * side, (y + 1) * side), slice(x * side, (x + 1) * side))
+            maps[place] = other[place]
         found[:, y, x] = as_seen - discriminator.named(without)[rows, columns]
     return enlarged(found.numpy(), pictures.shape[-1])
 

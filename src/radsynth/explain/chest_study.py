@@ -21,7 +21,7 @@ from radsynth.reports.encode import TextEncoder
 from radsynth.settings import Explain
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
-from radsynth.training.report_gan import ReportGan, as_batch, generate, other_reports
+from radsynth.training.report_gan import ReportGan, as_batch, generate, other_reports, taught
 
 LOCAL = ("atelectasis", "consolidation", "effusion", "hernia", "mass", "nodule", "opacity", "pneumonia", "pneumothorax")
 """Findings that have a place; the others fill the lungs or the heart."""
@@ -203,7 +203,7 @@ def planted_flaws(chest: Chest, agreed: Choice, plots: Path) -> Found:
     )
     found, moved = Found(figures), None
     planted = study.plant_wrong_side(
-        chest.gan, chest.encoder, chest.lesions, chest.validation, *agreed, **chest.told
+        chest.gan, chest.encoder, chest.lesions, chest.validation, taught(chest.training.data), *agreed, **chest.told
     )
     if planted is None:
         found.notes.append("No true lesion on a known side: none could be moved to the other.")

@@ -344,6 +344,7 @@ def plant_wrong_side(
     encoder: TextEncoder,
     lesions: Lesions,
     usual: ChestSet,
+    learned: np.ndarray,
     layer: str,
     method: str,
     split: str,
@@ -359,6 +360,8 @@ def plant_wrong_side(
     ----------
     usual
         Other real pictures, that say what is usual at each place.
+    learned
+        (len(TARGETS),) bool: what the discriminator was taught to name.
     """
     frame = lesions.frame
     chosen = np.flatnonzero(frame["side"].isin(("left", "right")) & frame["finding"].isin(SIDED_FINDINGS))
@@ -380,11 +383,15 @@ def plant_wrong_side(
     if gan.discriminator.names is not None:
         known = usual.pictures(np.arange(len(usual)))
         not_said = [
-            TARGETS.index(f"{finding}_{'left' if side == 'right' else 'right'}")
-            for finding, side in zip(frame["finding"].iloc[chosen], frame["side"].iloc[chosen], strict=True)
+            side if learned[side] else TARGETS.index(finding)
+            for finding, side in (
+                (finding, TARGETS.index(f"{finding}_{'left' if side == 'right' else 'right'}"))
+                for finding, side in zip(frame["finding"].iloc[chosen], frame["side"].iloc[chosen], strict=True)
+            )
         ]
         kinds["wrong_side_named"] = (
-            "map of the finding as the discriminator names it, on the side that the report does not say",
+            "map of the finding as the discriminator names it, on the side that the report does not say (on either "
+            "where it has not learned the sides)",
             lambda x: named_maps(gan.discriminator, x, not_said, known),
         )
     patients = lesions.patients[chosen]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
+from radsynth.networks.classifier import log_mean_exp
 from radsynth.networks.text import CrossAttention
+
+SHARPNESS = 8.0
+"""Of the smooth maximum of local evidence."""
 
 
 def channels_at(resolution: int, finest: int, width: int) -> int:
@@ -215,6 +220,17 @@ class _Trunk(nn.Module):
         return found
 
 
+class Seen(NamedTuple):
+    """What a `ReportDiscriminator` makes of pictures."""
+
+    features: Tensor
+    """The last maps (B, C, 8, 8)."""
+    finer: Tensor
+    """Activations of the trunk at 16x16, (B, C', 16, 16)."""
+    patches: Tensor
+    """Logits (B, P) of all patches, finest first; positive for real."""
+
+
 class ReportDiscriminator(nn.Module):
     """Is the picture real, and does it show what the report says: projection discriminator (Miyato & Koyama 2018).
 
@@ -223,8 +239,9 @@ class ReportDiscriminator(nn.Module):
     with respect to its activations are meaningful for class activation maps.
 
     A maximum over the places alone could not tell left from right, so `places` adds what tells them apart to the maps
-    that it is taken of. `targets` asks for so many findings to be named from the same maxima, as an auxiliary
-    classifier (Odena et al. 2017) that reads no report.
+    that it is taken of. `targets` asks for so many findings to be named without the report, as an auxiliary classifier
+    (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's maps of 16x16, where a small mass
+    is more than a part of one place.
 
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
@@ -238,6 +255,9 @@ class ReportDiscriminator(nn.Module):
         channels = self.trunk.out_channels
         self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
         self.names = nn.Linear(channels, targets) if targets else None
+        self.shown = _conv(self.trunk.channels[-2:][0], targets, gain=1.0) if targets else None
+        side = 8 * min(len(self.trunk.channels), 2)
+        self.shown_place = nn.Parameter(torch.zeros(1, targets, side, side)) if targets and places else None
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
@@ -245,18 +265,16 @@ class ReportDiscriminator(nn.Module):
         self.patch = nn.ModuleList(_conv(c, 1, 1, gain=1.0) for c in self.trunk.channels[:2])
         nn.init.normal_(self.realism.weight, std=1 / math.sqrt(16 * channels))
 
+    def look(self, picture: Tensor) -> Seen:
+        """What is seen in pictures (B, 1, S, S)."""
+        maps = [F.leaky_relu(x, 0.2) for x in self.trunk(picture)]
+        found = [conv(x).float() for conv, x in zip(self.patch, maps, strict=False)]
+        patches = torch.cat([logits.flatten(1) for logits in found], 1)
+        return Seen(F.leaky_relu(self.last(maps[-1]), 0.2), maps[-2:][0], patches)
+
     def features(self, picture: Tensor) -> Tensor:
         """Last feature maps (B, C, 8, 8) of pictures (B, 1, S, S)."""
-        return self._last(self.trunk(picture)[-1])
-
-    def features_and_patches(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """`features`, and the logits (B, P) of all patches; positive for real."""
-        maps = self.trunk(picture)
-        found = [conv(F.leaky_relu(x, 0.2)).float() for conv, x in zip(self.patch, maps, strict=False)]
-        return self._last(maps[-1]), torch.cat([logits.flatten(1) for logits in found], 1)
-
-    def _last(self, trunk: Tensor) -> Tensor:
-        return F.leaky_relu(self.last(F.leaky_relu(trunk, 0.2)), 0.2)
+        return self.look(picture).features
 
     def head(self, features: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,) of feature maps under conditions (B, condition_width)."""
@@ -271,9 +289,14 @@ class ReportDiscriminator(nn.Module):
             features = features + self.place
         return F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
 
-    def named(self, features: Tensor) -> Tensor:
-        """Logits (B, targets) of findings on the pictures that gave the feature maps; needs `targets`."""
-        return self.names(self.read(features)).float()
+    def evidence(self, seen: Seen) -> Tensor:
+        """Local evidence (B, targets, 16, 16) of findings, before a smooth maximum is taken of it; needs `targets`."""
+        evidence = self.shown(seen.finer)
+        return (evidence if self.shown_place is None else evidence + self.shown_place).float()
+
+    def named(self, seen: Seen) -> Tensor:
+        """Logits (B, targets) of findings on the pictures that were looked at; needs `targets`."""
+        return self.names(self.read(seen.features)).float() + log_mean_exp(self.evidence(seen), SHARPNESS)
 
     def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,), positive for real and agreeing."""

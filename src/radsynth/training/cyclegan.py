@@ -124,7 +124,8 @@ def build_phases(
                             + w_anatomy  (E|G(x) - A_ct(x)| + E|F(y) - A_mr(y)|)       where drawn; not in the paper
                             + w_simulated E|G(x_y) - y|, x_y ~ p(MR | CT y)            where drawn; not in the paper
 
-    The discriminators also minimise w_flaws times `flaws_loss` on real slices with a planted flaw, from the first image on.
+    The discriminators also minimise w_flaws times `flaws_loss` on real slices with a planted flaw, from the first
+    image on.
 
     A weight of 0 removes its term and what only that term computes. With `head_channels`, every network also sees
     how deep below the skin each pixel lies, so that the discriminators judge whether a tissue is where it belongs.

@@ -44,7 +44,7 @@ def masked_bce(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
 
 
 def shifted(pictures: Tensor, rng: np.random.Generator, pixels: int) -> Tensor:
-    """Each picture moved by up to `pixels` either way, edges repeated; differentiable.
+    """Each picture moved by up to `pixels` either way, edges repeated.
 
     Never mirrored: reports name left and right.
     """
@@ -58,6 +58,49 @@ def warmed_cosine(seen: int, images_seen: int, batch_size: int, rate: float) -> 
     """A learning rate that rises to `rate` in the first twentieth of a training and falls to 0 along a cosine."""
     warm = min(1.0, (seen + batch_size) / (0.05 * images_seen))
     return rate * warm * 0.5 * (1 + float(np.cos(np.pi * seen / images_seen)))
+
+
+def labels_phase(
+    name: str,
+    network: nn.Module,
+    read: Callable[[Tensor], Tensor],
+    data: ChestSet,
+    labels: np.ndarray,
+    weight: Tensor,
+    plan: FindingsPlan,
+    device: Device,
+    max_gradient_norm: float | None = None,
+) -> tuple[Phase, Callable[[int], tuple[Tensor, Tensor]]]:
+    """What teaches a network to read labels off pictures that are moved about: its move, and the batches for it.
+
+    Parameters
+    ----------
+    read
+        Pictures (B, 1, S, S) -> logits (B, K) by `network`.
+    labels
+        (len(data), K): 1, 0 or NaN.
+    weight
+        (K,) of the columns, on the device.
+    """
+
+    def batch_at(seen: int) -> tuple[Tensor, Tensor]:
+        chosen = batch_indices(len(data), plan.batch_size, seen, plan.seed)
+        rng = np.random.default_rng((plan.seed, seen, 1))
+        return shifted(data.pictures(chosen), rng, plan.shift_pixels), torch.from_numpy(labels[chosen])
+
+    def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
+        with device.autocast():
+            logits = read(pictures)
+        loss = masked_bce(logits, wanted, weight)
+        loss.backward()
+        return {"cross_entropy": loss.detach()}
+
+    def rate(seen: int) -> float:
+        return warmed_cosine(seen, plan.images_seen, plan.batch_size, plan.learning_rate)
+
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=1e-4, fused=True)
+    return Phase(name, (network,), optimizer, accumulate, rate, max_gradient_norm), batch_at
 
 
 def train_findings(
@@ -89,20 +132,7 @@ def train_findings(
     weight = torch.from_numpy(learnable(labels).astype(np.float32)).to(device.device)
     network.to(device.device, memory_format=NETWORK_LAYOUT)
     ema = Ema(network, plan.ema_half_life_images)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=1e-4, fused=True)
-
-    def batch_at(seen: int) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(len(data), plan.batch_size, seen, plan.seed)
-        rng = np.random.default_rng((plan.seed, seen, 1))
-        return shifted(data.pictures(chosen), rng, plan.shift_pixels), torch.from_numpy(labels[chosen])
-
-    def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
-        with device.autocast():
-            logits = network(pictures)
-        loss = masked_bce(logits, wanted, weight)
-        loss.backward()
-        return {"cross_entropy": loss.detach()}
+    phase, batch_at = labels_phase("findings", network, network, data, labels, weight, plan, device)
 
     def validate(_: int) -> dict[str, float]:
         chosen = sets.get("validation", data)
@@ -110,18 +140,15 @@ def train_findings(
         wanted = torch.from_numpy(chosen.labels)
         return {"validation_cross_entropy": masked_bce(torch.from_numpy(logits), wanted, weight.cpu()).item()}
 
-    def rate(seen: int) -> float:
-        return warmed_cosine(seen, plan.images_seen, plan.batch_size, plan.learning_rate)
-
     network.train()
     outcome = train(
         what=what,
-        phases=[Phase("findings", (network,), optimizer, accumulate, rate)],
+        phases=[phase],
         batch_at=batch_at,
         batch_size=plan.batch_size,
         images_seen=plan.images_seen,
         device=device,
-        state={"network": network, "optimizer": optimizer, "ema": ema},
+        state={"network": network, "optimizer": phase.optimizer, "ema": ema},
         result=ema.network.state_dict,
         follow=[Follow(network, ema)],
         checkpoint_folder=checkpoint_folder,

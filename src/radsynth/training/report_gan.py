@@ -40,14 +40,14 @@ from radsynth.losses.reconstruction import (
     texture_loss,
 )
 from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
-from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator
+from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import TextConditioner
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.findings import SHIFT_PIXELS, masked_bce, predict, shifted, warmed_cosine
+from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
@@ -188,6 +188,11 @@ def as_batch(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures)[:, None]
 
 
+def taught(data: ChestSet) -> np.ndarray:
+    """The findings and sides that conditioner and discriminator learn from `data`: bool (len(TARGETS),)."""
+    return learnable(data.targets, 3)
+
+
 def train_conditioner(
     data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64, switch_sides: bool = True
 ) -> tuple[TextConditioner, Outcome]:
@@ -205,7 +210,7 @@ def train_conditioner(
     conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH).to(device.device)
     head = nn.Linear(CONDITION_WIDTH, len(TARGETS)).to(device.device)
     targets = data.targets
-    weight = torch.from_numpy(learnable(targets, 3).astype(np.float32)).to(device.device)
+    weight = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     optimizer = torch.optim.Adam([*conditioner.parameters(), *head.parameters()], lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
@@ -248,35 +253,14 @@ def warm_up_naming(
 
     In the small batches of the game it hardly learns the small ones, and what it cannot name it cannot ask for.
     """
-    rate, targets = 1e-3, data.targets
-    learned = torch.from_numpy(learnable(targets, 3).astype(np.float32)).to(device.device)
-    optimizer = torch.optim.AdamW(discriminator.parameters(), lr=rate, weight_decay=1e-4, fused=True)
-
-    def batch_at(seen: int) -> tuple[Tensor, Tensor]:
-        chosen = batch_indices(len(data), batch_size, seen, seed)
-        pictures = shifted(data.pictures(chosen), np.random.default_rng((seed, seen, 4)), SHIFT_PIXELS)
-        return pictures, torch.from_numpy(targets[chosen])
-
-    def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
-        with device.autocast():
-            logits = discriminator.named(discriminator.features(pictures))
-        loss = masked_bce(logits, wanted, learned)
-        loss.backward()
-        return {"naming_cross_entropy": loss.detach()}
-
+    learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
+    phase, batch_at = labels_phase(
+        "naming", discriminator, lambda pictures: discriminator.named(discriminator.look(pictures)),
+        data, data.targets, learned, FindingsPlan(images_seen, batch_size, 1e-3, seed), device, MAX_GRADIENT_NORM,
+    )  # fmt: skip
     train(
         what="naming findings on real X-rays",
-        phases=[
-            Phase(
-                "naming",
-                (discriminator,),
-                optimizer,
-                accumulate,
-                lambda seen: warmed_cosine(seen, images_seen, batch_size, rate),
-                MAX_GRADIENT_NORM,
-            )
-        ],
+        phases=[phase],
         batch_at=batch_at,
         batch_size=batch_size,
         images_seen=images_seen,
@@ -332,16 +316,18 @@ def build_phases(
     def warming(b: ReportBatch) -> bool:
         return b.step * len(b.pictures) < s.reconstruction_images
 
-    def judged(pictures: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        features, patches = discriminator.features_and_patches(pictures)
-        return discriminator.head(features, condition), patches
+    def moved(pictures: Tensor, step: int, move: int) -> Tensor:
+        """Before the discriminator sees them, drawn or real (DiffAugment, Zhao et al. 2020)."""
+        if not s.discriminator_shift_pixels:
+            return pictures
+        return shifted(pictures, np.random.default_rng((step, move)), s.discriminator_shift_pixels)
 
     def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
-        logit, patches = judged(pictures, condition)
-        return logit + s.weight_patches * patches.mean(1)
+        seen = discriminator.look(pictures)
+        return discriminator.head(seen.features, condition) + s.weight_patches * seen.patches.mean(1)
 
-    def named(features: Tensor, targets: Tensor) -> Tensor:
-        return masked_bce(discriminator.named(features), targets, learned)
+    def named(seen: Seen, targets: Tensor) -> Tensor:
+        return masked_bce(discriminator.named(seen), targets, learned)
 
     def generator_move(batch: ReportBatch) -> dict[str, Tensor]:
         b = batch.to(device.device)
@@ -358,18 +344,19 @@ def build_phases(
             losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
             loss = s.weight_kl * losses["g_kl"]
             if (s.weight_adversarial or s.weight_findings) and not warming(b):
-                features, fake_patches = discriminator.features_and_patches(fake)
+                seen = discriminator.look(moved(fake, b.step, 0))
                 if s.weight_findings:
-                    losses["g_findings"] = named(features, b.targets)
+                    losses["g_findings"] = named(seen, b.targets)
                     loss = loss + s.weight_findings * losses["g_findings"]
                 if s.weight_adversarial:
                     with torch.no_grad():
-                        on_real, real_patches = judged(b.pictures, condition)
-                    on_fake = discriminator.head(features, condition)
+                        real = discriminator.look(moved(b.pictures, b.step, 1))
+                        on_real = discriminator.head(real.features, condition)
+                    on_fake = discriminator.head(seen.features, condition)
                     losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
                     loss = loss + s.weight_adversarial * losses["g_adversarial"]
                     if s.weight_patches:
-                        losses["g_patches"] = relativistic_loss(fake_patches, real_patches)
+                        losses["g_patches"] = relativistic_loss(seen.patches, real.patches)
                         loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
@@ -399,12 +386,13 @@ def build_phases(
         with device.autocast():
             with torch.no_grad():
                 other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
-            features, patches = discriminator.features_and_patches(torch.cat([b.pictures, fake]))
-            (on_pictures, on_drawn), (real_patches, fake_patches) = features.chunk(2), patches.chunk(2)
-            on_real, on_fake = discriminator.head(on_pictures, condition), discriminator.head(on_drawn, condition)
+            pictures = moved(torch.cat([b.pictures, fake]), b.step, 2)
+            seen = discriminator.look(pictures)
+            on_pictures, on_drawn = (Seen(*half) for half in zip(*(t.chunk(2) for t in seen), strict=True))
+            on_real, on_fake = (discriminator.head(x.features, condition) for x in (on_pictures, on_drawn))
             losses = {"d_realism": relativistic_loss(on_real, on_fake)}
-            losses["d_patches"] = relativistic_loss(real_patches, fake_patches)
-            losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures, other))
+            losses["d_patches"] = relativistic_loss(on_pictures.patches, on_drawn.patches)
+            losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures.features, other))
             loss = (
                 losses["d_realism"] + s.weight_patches * losses["d_patches"] + s.weight_mismatch * losses["d_mismatch"]
             )
@@ -413,7 +401,7 @@ def build_phases(
                 losses["d_findings"] = named(on_pictures, b.targets)
                 loss = loss + s.weight_findings * losses["d_findings"]
         if s.r1_gamma and batch.step % s.r1_every == 0:
-            pictures, twice = torch.cat([b.pictures, fake]), torch.cat([condition, condition])
+            twice = torch.cat([condition, condition])
             with device.autocast():
                 penalty = 2 * gradient_penalty(lambda x: whole_logit(x, twice), pictures)
             loss = loss + s.r1_gamma * s.r1_every * penalty
@@ -548,7 +536,7 @@ def train_report_gan(
             gan.discriminator, data, settings.naming_warmup_images, seed, device, batch_size=4 * settings.batch_size
         )
     vgg = vgg.to(device.device)
-    learned = torch.from_numpy(learnable(data.targets, 3).astype(np.float32)).to(device.device)
+    learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
     ema = Ema(gan.generator, settings.ema_half_life_images)
     chosen = sets.get("validation", data)
