@@ -153,7 +153,7 @@ def test_patches_see_their_neighbourhood_alone() -> None:
     picture = torch.randn(1, 1, 256, 256)
     changed = picture.clone()
     changed[..., :8, :8] += 1
-    (features, patches), (_, after) = judge.features_and_patches(picture), judge.features_and_patches(changed)
+    (features, _, patches), after = judge.look(picture), judge.look(changed).patches
     assert patches.shape == (1, 32 * 32 + 16 * 16)
     assert torch.equal(features, judge.features(picture))
     fine = (patches != after)[:, : 32 * 32].view(32, 32)
