@@ -152,17 +152,17 @@ def named_maps(
     usual
         Other pictures (m, 1, S, S).
     """
-    seen, mean = looked_at(discriminator, pictures), [t.mean(0) for t in looked_at(discriminator, usual)]
+    seen, known = looked_at(discriminator, pictures), looked_at(discriminator, usual)
     rows, columns = torch.arange(len(pictures)), torch.as_tensor(targets)
     as_seen = discriminator.named(seen)[rows, columns]
     count = seen.features.shape[-1]
     found = torch.empty(len(pictures), count, count)
     for y, x in np.ndindex(count, count):
-        without = Seen(*(t.clone() for t in seen))
-        for maps, other in zip(without[:2], mean, strict=False):
+        without = seen._replace(features=seen.features.clone(), finer=seen.finer.clone())
+        for maps, other in ((without.features, known.features), (without.finer, known.finer)):
             side = maps.shape[-1] // count
             place = (..., slice(y * side, (y + 1) * side), slice(x * side, (x + 1) * side))
-            maps[place] = other[place]
+            maps[place] = other[place].mean(0)
         found[:, y, x] = as_seen - discriminator.named(without)[rows, columns]
     return enlarged(found.numpy(), pictures.shape[-1])
 

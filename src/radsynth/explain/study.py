@@ -38,7 +38,7 @@ from radsynth.explain.verdicts import allowed_zone, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
-from radsynth.training.chest_data import TARGETS, ChestSet
+from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet
 from radsynth.training.device import cpu_device
 from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
@@ -382,17 +382,14 @@ def plant_wrong_side(
     }
     if gan.discriminator.names is not None:
         known = usual.pictures(np.arange(len(usual)))
-        not_said = [
-            side if learned[side] else TARGETS.index(finding)
-            for finding, side in (
-                (finding, TARGETS.index(f"{finding}_{'left' if side == 'right' else 'right'}"))
-                for finding, side in zip(frame["finding"].iloc[chosen], frame["side"].iloc[chosen], strict=True)
-            )
-        ]
+        findings = frame["finding"].iloc[chosen]
+        said = [TARGETS.index(f"{f}_{side}") for f, side in zip(findings, frame["side"].iloc[chosen], strict=True)]
+        not_said = OTHER_SIDE[said]
+        wanted = np.where(learned[not_said], not_said, [TARGETS.index(f) for f in findings])
         kinds["wrong_side_named"] = (
             "map of the finding as the discriminator names it, on the side that the report does not say (on either "
             "where it has not learned the sides)",
-            lambda x: named_maps(gan.discriminator, x, not_said, known),
+            lambda x: named_maps(gan.discriminator, x, wanted, known),
         )
     patients = lesions.patients[chosen]
     figures, maps = {}, {}

@@ -15,7 +15,8 @@ with P the discriminator's patch logits, C its naming of findings (Odena et al. 
 s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6), and f = softplus: the relativistic
 pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every `r1_every` steps (Karras et al. 2020) on D
 plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched reports of GAN-INT-CLS (Reed
-et al. 2016), every second time as like the own one as can be, patches of pix2pix (Isola et al. 2017).
+et al. 2016), every second time as like the own one as can be, patches of pix2pix (Isola et al. 2017). D sees every
+picture, real or drawn, moved by a few pixels (DiffAugment, Zhao et al. 2020), and learns less of them by heart.
 """
 
 from __future__ import annotations
@@ -317,9 +318,7 @@ def build_phases(
         return b.step * len(b.pictures) < s.reconstruction_images
 
     def moved(pictures: Tensor, step: int, move: int) -> Tensor:
-        """Before the discriminator sees them, drawn or real (DiffAugment, Zhao et al. 2020)."""
-        if not s.discriminator_shift_pixels:
-            return pictures
+        """What the discriminator sees of pictures, real or drawn."""
         return shifted(pictures, np.random.default_rng((step, move)), s.discriminator_shift_pixels)
 
     def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
