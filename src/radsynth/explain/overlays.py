@@ -12,7 +12,7 @@ from radsynth.explain.study import Edited, Lesions, Planted, spread
 from radsynth.figures import evidence_table
 
 COLOURS = "red: evidence for, blue: against; every map on its own scale"
-AGAINST = "red: evidence against the picture; every map on its own scale"
+AGAINST = "red: evidence against the picture, of a stripe more than in the map's middle; every map on its own scale"
 
 SAID = {"wrong_side": "agreement", "wrong_side_named": "finding named on the other side"}
 """What maps of planted flaws show."""
@@ -92,7 +92,10 @@ def draw_planted_ct(striped: Planted, path: Path) -> None:
 
 
 def _flaw(found: Planted, i: int, planted: str, clean: str = "as it is") -> list[Cell]:
-    against = [(f"against: {name}", found.pictures[i], maps[i], found.masks[i]) for name, maps in found.maps.items()]
+    against = [
+        (f"against: {name}", found.pictures[i], maps[i] - np.median(maps[i]), found.masks[i])
+        for name, maps in found.maps.items()
+    ]
     return [(clean, found.clean[i], None, None), (planted, found.pictures[i], None, None), *against]
 
 
