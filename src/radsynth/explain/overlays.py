@@ -12,7 +12,7 @@ from radsynth.explain.study import Edited, Lesions, Planted, spread
 from radsynth.figures import evidence_table
 
 COLOURS = "red: evidence for, blue: against; every map on its own scale"
-AGAINST = "red: evidence against the picture, of a stripe more than in the map's middle; every map on its own scale"
+AGAINST = "red: evidence against the picture, of stripes above the map's median; every map on its own scale"
 
 SAID = {"wrong_side": "agreement", "wrong_side_named": "finding named on the other side"}
 """What maps of planted flaws show."""
