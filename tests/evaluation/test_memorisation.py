@@ -104,6 +104,14 @@ def test_a_generator_that_draws_strangers_passes_and_the_audit_has_proved_that_i
     assert members["low"] < 0.5 < members["high"], "an untrained discriminator knows nobody"
 
 
+def test_a_generator_that_draws_one_and_the_same_picture_gives_itself_away(sets, strangers, monkeypatch):
+    found, _ = audit(sets, monkeypatch, strangers[:1])
+    assert found["nearest_to_one_picture"] == 1.0
+    others, _ = audit(sets, monkeypatch, strangers)
+    assert others["nearest_to_one_picture"] < 0.5
+    assert 0 < others["figures"]["nearest_to_one_picture"]["floor"] < 0.5
+
+
 def test_a_blind_audit_gives_no_verdict(sets, strangers, monkeypatch):
     monkeypatch.setattr(memorisation, "draw_by_heart", lambda pictures, reports, steps, samples, seed: np.stack(
         [strangers[: len(pictures)]] * samples))  # fmt: skip

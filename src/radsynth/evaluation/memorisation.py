@@ -106,7 +106,7 @@ def audit_report_gan(
     from_train = generate(gan, *train.text(prompts), seed=seed, device=device)
     drawn = np.concatenate([*from_test, from_train])
 
-    near_held, _ = detector.nearest(held.pictures, len(held))
+    near_held, neighbours_held = detector.nearest(held.pictures, len(held))
     limit, fit = copy_limit(near_held, len(drawn), own.false_alarms)
     near_drawn, neighbours = detector.nearest(from_array(drawn), len(drawn))
     origins = [f"held-out report {i}, noise {k}" for k in noises for i in held.names] + [
@@ -118,8 +118,10 @@ def audit_report_gan(
     canaries = _plant(train, detector, drawn, limit, seed)
     control = _control(train, detector, limit, own.control_steps, seed)
     able = canaries["found"] >= LEAST_FOUND and control["share"] > 0
-    by_prompt = near_drawn[: len(held) * len(noises)].reshape(len(noises), len(held))
+    of_held = len(held) * len(noises)
+    by_prompt = near_drawn[:of_held].reshape(len(noises), len(held))
     compared = _compare(by_prompt, near_held, held.subjects, own.bootstrap, seed)
+    hub = np.mean([_most_frequent(of_noise) for of_noise in neighbours[:of_held].reshape(by_prompt.shape)])
     verbatim, own_train, own_held = _verbatim(
         detector, train, prompts, from_train, held, from_test[0], own.bootstrap, seed
     )
@@ -136,6 +138,13 @@ def audit_report_gan(
         ),
         **{name: entry(value, **meaning, **more) for name, (value, more) in (detects | compared | verbatim).items()},
         **{name: entry(value, **{**meaning, "seeds": [seed]}, **more) for name, (value, more) in membership.items()},
+        "nearest_to_one_picture": entry(
+            float(hub), **meaning, n=len(np.unique(held.subjects)), floor=_most_frequent(neighbours_held),
+            worst_case=1.0,
+            definition="share of the pictures drawn from held-out reports that have one and the same training picture "
+            "as their nearest, the one that most have, mean over the noises; floor: of held-out real pictures; worst "
+            "case: all",
+        ),
         "canaries_found": entry(
             canaries["found"], **meaning, n=canaries["planted"],
             definition=f"share of training pictures planted among the drawn ones, unchanged and {', '.join(CHANGES)}, "
@@ -182,7 +191,7 @@ def audit_report_gan(
         similarity={
             "held-out people": near_held,
             "drawn from held-out reports": by_prompt.reshape(-1),
-            "drawn from training reports": near_drawn[len(held) * len(noises) :],
+            "drawn from training reports": near_drawn[of_held:],
             "planted copies": canaries["similarity"],
             "over-trained control": control["similarity"],
         },
@@ -237,6 +246,11 @@ class _Rows:
 
         tokens, masks, views = zip(*parts, strict=True)
         return torch.cat([padded(t) for t in tokens]), torch.cat([padded(m) for m in masks]), torch.cat(views)
+
+
+def _most_frequent(numbers: np.ndarray) -> float:
+    """The share of the entries that is the most frequent number."""
+    return float(np.bincount(numbers).max() / len(numbers))
 
 
 def _halves(subjects: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from radsynth.errors import RadsynthError
 from radsynth.evaluation.features import FeatureSpace, weights_digest
 from radsynth.files import sha256_of
+from radsynth.reports.encode import quiet_transformers
 from radsynth.training.device import Device
 
 INCEPTION = "inception_v3_google-0cc3c7bd.pth"
@@ -121,13 +122,11 @@ def hugging_face_space(name: str, device: Device) -> FeatureSpace:
     Perez-Garcia et al. 2024, "RAD-DINO: Exploring Scalable Medical Image Encoders Beyond Text Supervision".
     """
     from transformers import AutoImageProcessor, AutoModel
-    from transformers.utils import logging
 
-    noise = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        processor = AutoImageProcessor.from_pretrained(name, local_files_only=True)
-        network = AutoModel.from_pretrained(name, local_files_only=True, dtype=torch.float32)
+        with quiet_transformers():
+            processor = AutoImageProcessor.from_pretrained(name, local_files_only=True)
+            network = AutoModel.from_pretrained(name, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RadsynthError(
             "cannot load the vision model",
@@ -135,8 +134,6 @@ def hugging_face_space(name: str, device: Device) -> FeatureSpace:
             got=str(error).split("\n")[0][:120],
             expected="a local folder, or a model in Hugging Face's cache",
         ) from None
-    finally:
-        logging.set_verbosity(noise)
     network = network.eval().requires_grad_(False).to(device.device)
     size = getattr(processor, "crop_size", None) or processor.size
     side = int(size.get("height") or size["shortest_edge"])

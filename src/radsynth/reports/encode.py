@@ -11,7 +11,8 @@ Devlin et al., "BERT: pre-training of deep bidirectional transformers", NAACL 20
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,15 +76,12 @@ def load_encoder(name: str = "minilm", *, max_tokens: int = DEFAULT_MAX_TOKENS) 
         tokenizer does not know ordinary words.
     """
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
     folder = _minilm_folder() if name == "minilm" else name
-    noise = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise RadsynthError(
             "cannot load the text encoder",
@@ -92,8 +90,6 @@ def load_encoder(name: str = "minilm", *, max_tokens: int = DEFAULT_MAX_TOKENS) 
             expected="`minilm`, a local folder, or a model in Hugging Face's cache",
             next_step=f"`hf download {name}` fetches one where there is a network",
         ) from None
-    finally:
-        logging.set_verbosity(noise)
     positions = getattr(model.config, "max_position_embeddings", max_tokens)
     if positions < max_tokens:
         got = f"max_tokens {max_tokens}"
@@ -109,6 +105,22 @@ def load_encoder(name: str = "minilm", *, max_tokens: int = DEFAULT_MAX_TOKENS) 
         if np.linalg.norm(near - exact) <= BFLOAT16_TOLERANCE * np.linalg.norm(exact):
             return faster
     return encoder
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No bars while weights are read, and of what transformers logs only errors."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def encode(
