@@ -3,7 +3,7 @@
 Run ``python -m benchmarks.ablate mri_to_ct --workspace ../ablation`` from the repository root, then ``python -m
 benchmarks.ablate --table``. The workspace is a clone in which DVC keeps what rows share; a row that is killed goes on,
 and one that is on record is passed over. The rows stand in `benchmarks/ablations.yaml`, what was measured in
-`docs/ablations`.
+`docs/ablations`, beside it what a row draws.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from radsynth.evaluation.intervals import Interval, bootstrap_interval
 from radsynth.files import read_json, write_json
@@ -37,6 +38,9 @@ FIGURES = {
     },
     "mri_to_ct": {"mae_hu": "MAE, HU", "bone_dice": "bone Dice", "air_dice": "air Dice", "ssim": "SSIM"},
 }
+PICTURES = {"report_to_xray": "six_reports.png", "mri_to_ct": "median.png"}
+"""Of those that the evaluation draws."""
+WIDTH, QUALITY = 1100, 75
 DECIDES = ("src", "stages", "conf", "dvc.yaml")
 """What a row's figures follow from, beside its settings."""
 MODEL = "cyclegan"
@@ -77,6 +81,14 @@ def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
         volumes = [{k: volume[k] for k in kept if k in volume} for volume in found["tables"]["volumes"]]
         record["volumes"] = [volume for volume in volumes if "mae_hu" in volume]
     return record | {"figures": figures}
+
+
+def keep_picture(drawn: Path, record: Path) -> None:
+    """Pack what a row drew beside its record."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(drawn) as picture:
+        small = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        small.save(record.with_suffix(".webp"), quality=QUALITY, method=6)
 
 
 def gain(records: list[dict[str, Any]], method: str, other: list[dict[str, Any]], against: str) -> Interval:
@@ -145,12 +157,16 @@ def main() -> None:
     if not given.table and not given.part:
         parser.error("name a part, or --table")
     if not given.table:
-        rows = given.rows or list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]["rows"])
+        about = yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]
+        drawn = given.workspace / "plots" / about["target"] / PICTURES[given.part]
+        rows = given.rows or list(about["rows"])
         for seed in given.seeds:  # so that what a seed's rows share is made once and still there
             for row in rows:
                 path = RECORDS / given.part / f"{row}_{seed}.json"
                 if not path.exists():
-                    write_json(path, measure(given.part, row, seed, given.workspace))
+                    found = measure(given.part, row, seed, given.workspace)
+                    keep_picture(drawn, path)
+                    write_json(path, found)
     for part in [given.part] if given.part else parts:
         records = [read_json(path) for path in sorted((RECORDS / part).glob("*.json"))]
         if records:
