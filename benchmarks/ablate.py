@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from radsynth.evaluation.intervals import Interval, bootstrap_interval
 from radsynth.files import read_json, write_json
+from radsynth.report_page.pictures import reduced
 
 ROWS, RECORDS = Path("benchmarks/ablations.yaml"), Path("docs/ablations")
 SEEDS = (201, 202, 203)
@@ -47,8 +47,13 @@ MODEL = "cyclegan"
 """The model's name among the methods that are measured head by head."""
 
 
-def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
-    """Train and evaluate one row in the workspace, and say what came out."""
+def record_path(part: str, row: str, seed: int) -> Path:
+    """Where a row's record is kept."""
+    return RECORDS / part / f"{row}_{seed}.json"
+
+
+def measure(part: str, row: str, seed: int, workspace: Path) -> None:
+    """Train and evaluate one row in the workspace, and keep what came out: a picture, then the record."""
     about = yaml.safe_load(ROWS.read_text(encoding="utf-8"))[part]
     settings = [f"seed={seed}", *about["sample"], *about["rows"][row]]
     if not workspace.exists():
@@ -80,15 +85,11 @@ def measure(part: str, row: str, seed: int, workspace: Path) -> dict[str, Any]:
         kept = ("subject_id", "method", *FIGURES[part])
         volumes = [{k: volume[k] for k in kept if k in volume} for volume in found["tables"]["volumes"]]
         record["volumes"] = [volume for volume in volumes if "mae_hu" in volume]
-    return record | {"figures": figures}
-
-
-def keep_picture(drawn: Path, record: Path) -> None:
-    """Pack what a row drew beside its record."""
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(drawn) as picture:
-        small = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-        small.save(record.with_suffix(".webp"), quality=QUALITY, method=6)
+    kept_at = record_path(part, row, seed)
+    kept_at.parent.mkdir(parents=True, exist_ok=True)
+    drawn = reduced(workspace / "plots" / about["target"] / PICTURES[part], WIDTH)
+    drawn.save(kept_at.with_suffix(".webp"), quality=QUALITY, method=6)
+    write_json(kept_at, record | {"figures": figures})
 
 
 def gain(records: list[dict[str, Any]], method: str, other: list[dict[str, Any]], against: str) -> Interval:
@@ -157,16 +158,11 @@ def main() -> None:
     if not given.table and not given.part:
         parser.error("name a part, or --table")
     if not given.table:
-        about = yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]
-        drawn = given.workspace / "plots" / about["target"] / PICTURES[given.part]
-        rows = given.rows or list(about["rows"])
+        rows = given.rows or list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]["rows"])
         for seed in given.seeds:  # so that what a seed's rows share is made once and still there
             for row in rows:
-                path = RECORDS / given.part / f"{row}_{seed}.json"
-                if not path.exists():
-                    found = measure(given.part, row, seed, given.workspace)
-                    keep_picture(drawn, path)
-                    write_json(path, found)
+                if not record_path(given.part, row, seed).exists():
+                    measure(given.part, row, seed, given.workspace)
     for part in [given.part] if given.part else parts:
         records = [read_json(path) for path in sorted((RECORDS / part).glob("*.json"))]
         if records:

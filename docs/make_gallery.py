@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from PIL import Image
+from radsynth.report_page.pictures import reduced
 
 PLOTS, OUT = Path("plots"), Path("docs/images/gallery")
 WIDTH, QUALITY = 1300, 82
@@ -43,12 +43,7 @@ def main() -> None:
     for old in OUT.glob("*.webp"):
         old.unlink()
     for name, path in pictures.items():
-        with Image.open(path) as picture:
-            flat = Image.new("RGB", picture.size, "white")
-            flat.paste(picture, mask=picture.getchannel("A") if "A" in picture.getbands() else None)
-        if flat.width > WIDTH:
-            flat = flat.resize((WIDTH, round(flat.height * WIDTH / flat.width)), Image.Resampling.LANCZOS)
-        flat.save(OUT / f"{name}.webp", quality=QUALITY, method=6)
+        reduced(path, WIDTH).save(OUT / f"{name}.webp", quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":

@@ -82,13 +82,25 @@ def first_rows(path: Path, rows: int, out: Path) -> Path:
     return out
 
 
-def _compress(path: Path, width: int, quality: int) -> tuple[Embedded, bytes]:
+def reduced(path: Path, width: int) -> Image.Image:
+    """A picture file as RGB on white, at most `width` pixels wide.
+
+    Raises
+    ------
+    RadsynthError
+        Where the file is no picture.
+    """
     from PIL import Image
 
     with _open(path) as image:
         flat = _on_white(image)
-    if flat.width > width:
-        flat = flat.resize((width, max(1, round(flat.height * width / flat.width))), Image.Resampling.LANCZOS)
+    if flat.width <= width:
+        return flat
+    return flat.resize((width, max(1, round(flat.height * width / flat.width))), Image.Resampling.LANCZOS)
+
+
+def _compress(path: Path, width: int, quality: int) -> tuple[Embedded, bytes]:
+    flat = reduced(path, width)
     packed = io.BytesIO()
     flat.save(packed, "WEBP", quality=quality, method=2)
     data = packed.getvalue()
