@@ -23,11 +23,11 @@ from radsynth.losses.relativistic import relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
-from radsynth.training.chest_data import TARGETS
 from radsynth.training.device import Device, pick_device
 from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
+from radsynth.vocabulary import TARGETS
 
 CPU = torch.device("cpu")
 TOKENS = 80
@@ -56,7 +56,7 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     mean, log_variance = encoder(b.pictures[:half])
     noise = torch.randn(len(b.pictures), gan.noise_size)
     noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-    fake = gan.generator(noise, condition, b.tokens, b.mask)
+    fake = gan.draw(noise, condition, b.tokens, b.mask)
     rebuilt, target = fake[:half], b.pictures[:half]
     judge = gan.discriminator
 

@@ -134,7 +134,7 @@ def reports(count: int) -> pd.DataFrame:
         row=number, report_id=[f"CXR{n}" for n in number], subject_id=[f"p{n}" for n in number], findings="f",
         impression="i", prompt="f i", image_ids=[[f"CXR{n}_1", f"CXR{n}_2"] for n in number], usable=True,
         prompt_sha256=[f"{n}" for n in number], source_sha256="r", **{f"label_{f}": 0 for f in FINDINGS},
-        **{f"side_{f}": "" for f in FINDINGS},
+        **{f"{place}_{f}": "" for place in ("side", "zone") for f in FINDINGS},
     )  # fmt: skip
 
 

@@ -176,6 +176,8 @@ class TrainReportGan(Section):
     """With which cross-attention to the words enters the fresh generator; it is learned from there."""
     canonical_maps: bool
     """The generator has learned maps of a canonical chest, which noise and report deform."""
+    layout: bool
+    """The generator is shown where in the picture each finding lies by the words of the report: side and zone."""
     posterior_pixels: Positive
     """Side of what the posterior encoder sees of a picture; the coarser, the more must be learned from the report."""
     weight_kl: Weight

@@ -1,4 +1,4 @@
-"""The words that every part of radsynth shares: findings, sides, views, splits."""
+"""The words that every part of radsynth shares: findings, sides, zones, views, splits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,16 @@ SIDED_FINDINGS: tuple[str, ...] = tuple(
 
 SIDES: tuple[str, ...] = ("", "left", "right", "both")
 """The PATIENT's side, not the picture's: on a frontal image the patient's left is on the right. "" is not stated."""
+
+ZONES: tuple[str, ...] = ("", "upper", "mid", "lower")
+"""The height in the lungs. "" is not stated, or more than one."""
+
+TARGETS: tuple[str, ...] = (
+    *FINDINGS,
+    *(f"{f}_{side}" for f in SIDED_FINDINGS for side in ("left", "right")),
+    *(f"{f}_{zone}" for f in SIDED_FINDINGS for zone in ("upper", "mid", "lower")),
+)
+"""What a report GAN learns of a report: every finding, then the sided ones by side, then by zone."""
 
 VIEWS: tuple[str, ...] = ("frontal", "lateral", "unknown")
 SPLITS: tuple[str, ...] = ("train", "validation", "test")

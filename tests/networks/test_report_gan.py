@@ -9,9 +9,11 @@ import torch
 
 from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
+from radsynth.networks.layout import laid_out
 from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
+from radsynth.vocabulary import FINDINGS, TARGETS
 
 
 @pytest.fixture
@@ -126,26 +128,29 @@ def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -
     mirrored = seen._replace(features=seen.features.flip(3))
     for places in (False, True):
         torch.manual_seed(0)
-        judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, targets=5, places=places)
+        judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=True, places=places)
         same = torch.allclose(judge.named(seen), judge.named(mirrored))
         assert same is not places
-        assert judge.named(seen).shape == (2, 5)
+        assert judge.named(seen).shape == (2, len(TARGETS))
 
 
-def test_local_evidence_names_a_finding_wherever_it_lies() -> None:
+def test_local_evidence_names_a_finding_where_it_lies() -> None:
     torch.manual_seed(0)
-    judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, targets=5, places=True)
+    judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=True, places=True)
     torch.nn.init.zeros_(judge.shown.weight)
     with torch.no_grad():
-        judge.shown.weight[2, 0, 1, 1] = 1.0
+        judge.shown.weight[FINDINGS.index("mass"), 0, 1, 1] = 1.0
     finer = torch.zeros(1, 16, 16, 16)
     nothing = Seen(torch.zeros(1, 32, 8, 8), finer, torch.zeros(1, 1))
     finer = finer.clone()
     finer[0, 0, 3, 12] = 5.0
     with torch.no_grad():
         gained = judge.named(nothing._replace(finer=finer)) - judge.named(nothing)
-    assert gained[0, 2] == pytest.approx(5 - math.log(256) / SHARPNESS, abs=1e-3)
-    assert (gained[0, [0, 1, 3, 4]].abs() < 1e-6).all()
+    gained = dict(zip(TARGETS, gained[0].tolist(), strict=True))
+    assert gained.pop("mass") == pytest.approx(5 - math.log(256) / SHARPNESS, abs=1e-3)
+    assert gained.pop("mass_left") == pytest.approx(5 - math.log(128) / SHARPNESS, abs=1e-3)
+    assert gained.pop("mass_upper") > 4
+    assert set(gained.values()) == {0.0}
 
 
 def test_patches_see_their_neighbourhood_alone() -> None:
@@ -169,6 +174,31 @@ def test_a_fresh_generator_draws_without_a_grid(report: tuple) -> None:
     pictures = generator(torch.randn(2, 8), torch.randn(2, 16), *report)
     squares = pictures.unfold(2, 4, 4).unfold(3, 4, 4)
     assert squares.std((-2, -1)).max() < 1e-5
+
+
+def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> None:
+    said = torch.zeros(3, len(TARGETS))
+    said[0, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
+    said[1, [TARGETS.index(t) for t in ("mass", "effusion", "effusion_left", "effusion_right", "hernia")]] = 1
+    mass, effusion, hernia = (laid_out(said, 16)[:, FINDINGS.index(f)] for f in ("mass", "effusion", "hernia"))
+    assert (mass[0, :5, 9:] == 1).all()
+    assert not mass[0, 8:].any()
+    assert not mass[0, :, :7].any()
+    assert all((maps[1] == 1).all() for maps in (mass, effusion, hernia))
+    assert not torch.stack([effusion[0], hernia[0], mass[2]]).any()
+
+
+def test_the_layout_reaches_the_picture(report: tuple) -> None:
+    torch.manual_seed(0)
+    generator = ReportGenerator(64, 4, 2, noise_size=8, condition_width=16, token_width=12, layout=True)
+    noise, condition, said = torch.randn(2, 8), torch.randn(2, 16), torch.zeros(2, len(TARGETS))
+    asked = said.clone()
+    asked[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
+    for block in generator.blocks:
+        torch.nn.init.zeros_(block.texture)
+    without, with_it = (generator(noise, condition, *report, s) for s in (said, asked))
+    changed = (without - with_it).abs()
+    assert changed[..., :24, 40:].mean() > 10 * changed[..., 48:, :16].mean()
 
 
 def test_posterior_has_a_bounded_variance() -> None:

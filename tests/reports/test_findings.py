@@ -105,9 +105,32 @@ def test_a_sentence_is_labelled(text: str, present: str, uncertain: str, negated
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "zones"),
+    [
+        ("There is a 4 cm mass in the right upper lobe.", "mass:upper"),
+        ("Left midlung mass. Lingula of the left lung nodule.", "mass:mid nodule:mid"),
+        ("Right middle lobe consolidation with a basilar effusion.", "consolidation:mid effusion:lower"),
+        ("Consolidation in the mid right lung.", "consolidation:mid"),
+        ("Small apical pneumothorax, bibasilar atelectasis.", "atelectasis:lower pneumothorax:upper"),
+        ("Opacity in the left lower lung zone consistent with pneumonia.", "opacity:lower pneumonia:lower"),
+        ("Atelectasis and effusion at the lung bases.", "atelectasis:lower effusion:lower"),
+        ("Retrocardiac opacity.", "opacity:lower"),
+        ("Nodules in the upper and lower lobes.", ""),
+        ("Nodule in the right upper lobe. Nodule in the left base.", ""),
+        ("Left effusion. Upper abdomen is clear, lower thoracic spine fracture.", ""),
+        ("No mass in the right upper lobe.", ""),
+        ("Possible nodule at the right apex.", "nodule:upper"),
+        ("Lower lung hernia.", ""),
+    ],
+)
+def test_the_zone_is_read(text: str, zones: str) -> None:
+    assert {f: zone for f, zone in label_text(text).zones.items() if zone} == by_name(zones)
+
+
 def test_every_finding_is_answered_in_the_order_of_the_vocabulary() -> None:
     labels: Labels = label_text("Normal.")
-    assert tuple(labels.values) == tuple(labels.sides) == FINDINGS
+    assert tuple(labels.values) == tuple(labels.sides) == tuple(labels.zones) == FINDINGS
     assert set(labels.values.values()) == {0}
 
 

@@ -36,6 +36,7 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
     for finding in FINDINGS:
         frame[f"label_{finding}"] = (side != "").astype(np.int8) if finding == "effusion" else np.int8(0)
         frame[f"side_{finding}"] = side if finding == "effusion" else ""
+        frame[f"zone_{finding}"] = np.where(side == "", "", "lower") if finding == "effusion" else ""
     tokens = np.concatenate([tokens, exchanged])
     return ChestSet(frame, pixels, tokens, np.full(len(tokens), 6, np.int16), switched)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from radsynth.evaluation.report_agreement import auroc
 from radsynth.networks.classifier import FindingsClassifier
-from radsynth.training.chest_data import TARGETS, ChestSet, learnable
+from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import pick_device
 from radsynth.training.findings import (
     FindingsPlan,
@@ -18,7 +20,7 @@ from radsynth.training.findings import (
     shifted,
     train_findings,
 )
-from radsynth.vocabulary import FINDINGS
+from radsynth.vocabulary import FINDINGS, TARGETS
 
 
 def small_network() -> FindingsClassifier:
@@ -57,6 +59,22 @@ def test_findings_too_rare_to_learn_are_told(chest_set: ChestSet) -> None:
 def test_sides_are_targets_of_their_own(chest_set: ChestSet) -> None:
     left = chest_set.targets[:, TARGETS.index("effusion_left")]
     assert np.array_equal(left == 1, (chest_set.frame["side_effusion"] == "left").to_numpy())
+
+
+def test_zones_are_targets_where_one_is_stated(chest_set: ChestSet) -> None:
+    columns = [TARGETS.index(f"effusion_{zone}") for zone in ("upper", "mid", "lower")]
+    present = chest_set.frame["label_effusion"].to_numpy() == 1
+    assert np.array_equal(chest_set.targets[:, columns], np.stack([0 * present, 0 * present, present], 1))
+    silent = replace(chest_set, frame=chest_set.frame.assign(zone_effusion="")).targets[:, columns]
+    assert np.isnan(silent[present]).all()
+    assert (silent[~present] == 0).all()
+
+
+def test_left_and_right_change_places_and_nothing_else_does() -> None:
+    assert np.array_equal(OTHER_SIDE[OTHER_SIDE], np.arange(len(TARGETS)))
+    exchanged = {TARGETS[a]: TARGETS[b] for a, b in enumerate(OTHER_SIDE) if a != b}
+    assert exchanged["pleural_thickening_left"] == "pleural_thickening_right"
+    assert all(target.endswith(("_left", "_right")) for target in exchanged)
 
 
 def test_augmentation_moves_but_never_mirrors() -> None:

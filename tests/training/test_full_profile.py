@@ -11,7 +11,6 @@ from torch import nn
 from radsynth.configure import configure
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import Settings, load
-from radsynth.training.chest_data import TARGETS
 from radsynth.training.cyclegan import build_networks, build_optimizers
 from radsynth.training.cyclegan import build_phases as cyclegan_phases
 from radsynth.training.device import Device
@@ -19,6 +18,7 @@ from radsynth.training.loop import Phase
 from radsynth.training.pool import ImagePool
 from radsynth.training.report_gan import ReportBatch, build_phases, fresh_networks
 from radsynth.training.slices import Pair, Slices
+from radsynth.vocabulary import TARGETS
 
 CPU = Device(torch.device("cpu"), "32-true")
 SIZE, BERT_WIDTH, WORDS = 256, 768, 40

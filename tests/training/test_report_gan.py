@@ -11,7 +11,7 @@ import torch
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
-from radsynth.training.chest_data import TARGETS, ChestSet, learnable
+from radsynth.training.chest_data import ChestSet, learnable
 from radsynth.training.device import pick_device
 from radsynth.training.findings import masked_bce
 from radsynth.training.models import load_model, save_model
@@ -28,6 +28,7 @@ from radsynth.training.report_gan import (
     train_report_gan,
     warm_up_naming,
 )
+from radsynth.vocabulary import TARGETS
 
 SETTINGS = TrainReportGan(
     views=("frontal",),
@@ -57,6 +58,7 @@ SETTINGS = TrainReportGan(
     switch_sides=True,
     attention_gate=0.5,
     canonical_maps=True,
+    layout=True,
     posterior_pixels=32,
     discriminator_width=4,
     balance_findings=0.0,
@@ -74,7 +76,7 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     """A fresh game, its first batch, and what each move reports."""
     torch.manual_seed(0)
     settings = SETTINGS.model_copy(update=changes)
-    gan = ReportGan(32, 4, 2, 8, 12, targets=len(TARGETS), places=True)
+    gan = ReportGan(32, 4, 2, 8, 12, names=True, places=True)
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(32, 4, 2, 8)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
@@ -84,7 +86,7 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
 
 def test_the_discriminator_learns_to_name_findings_before_the_game(chest_set: ChestSet) -> None:
     torch.manual_seed(0)
-    discriminator = ReportGan(32, 4, 2, 8, 12, targets=len(TARGETS), places=True).discriminator
+    discriminator = ReportGan(32, 4, 2, 8, 12, names=True, places=True).discriminator
     everyone = np.arange(len(chest_set))
     learned = torch.from_numpy(learnable(chest_set.targets, 3).astype(np.float32))
 
@@ -194,7 +196,7 @@ def test_a_mismatched_report_names_another_finding_or_side(chest_set: ChestSet) 
 
 def test_the_nearest_mismatch_differs_least(chest_set: ChestSet) -> None:
     chosen = np.arange(len(chest_set))
-    chest_set.frame["label_mass"] = chosen % 2
+    chest_set.frame["label_mass"], chest_set.frame["zone_mass"] = chosen % 2, np.where(chosen % 2, "mid", "")
     targets = chest_set.targets
 
     def differences(nearest: bool) -> np.ndarray:

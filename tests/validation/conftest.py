@@ -80,7 +80,7 @@ def chest() -> ChestData:
     prompts = [f"Finding number {n} of this chest. No effusion." for n in range(STUDIES)]
     splits = ["train"] * 24 + ["validation"] * 8 + ["test"] * 8
     labels = {f"label_{f}": [int((n + i) % 4 == 0) for n in range(STUDIES)] for i, f in enumerate(FINDINGS)}
-    sides = {f"side_{f}": [""] * STUDIES for f in FINDINGS}
+    places = {f"{place}_{f}": [""] * STUDIES for place in ("side", "zone") for f in FINDINGS}
     reports = pd.DataFrame(
         {
             "row": range(STUDIES),
@@ -102,7 +102,7 @@ def chest() -> ChestData:
             "prompt_sha256": "0" * 64,
             "source_sha256": "a" * 64,
             **labels,
-            **sides,
+            **places,
         }
     )
     xrays = pd.DataFrame(
@@ -138,7 +138,7 @@ def chest() -> ChestData:
             "split": splits,
             "source_sha256": "b" * 64,
             **labels,
-            **sides,
+            **places,
         }
     )
     assert list(manifest.columns) == list(schemas.CHEST.columns)

@@ -53,8 +53,9 @@ FLAWS = [
     ("every image names its source by SHA-256", "manifest", 14, {"source_sha256": "?"}, "CXR15_IM-1"),
     ("labels are -1, 0 or 1", "manifest", 15, {"label_edema": 2}, "CXR16_IM-1 edema"),
     ("sides are known words", "manifest", 16, {"side_nodule": "links"}, "CXR17_IM-1 nodule"),
+    ("zones are known words", "manifest", 18, {"zone_nodule": "middle"}, "CXR19_IM-1 nodule"),
     (
-        "only findings that have a side are given one",
+        "only findings that have a side are given a side or a zone",
         "manifest",
         17,
         {"side_cardiomegaly": "left"},

@@ -148,7 +148,7 @@ def named_maps(
     Parameters
     ----------
     targets
-        Of each picture, the column of `training.chest_data.TARGETS`.
+        Of each picture, the column of `vocabulary.TARGETS`.
     usual
         Other pictures (m, 1, S, S).
     """

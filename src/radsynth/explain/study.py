@@ -38,12 +38,12 @@ from radsynth.explain.verdicts import allowed_zone, tally, verdicts
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.reports.edit import removed, sides_switched
 from radsynth.reports.encode import TextEncoder
-from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet
+from radsynth.training.chest_data import OTHER_SIDE, ChestSet
 from radsynth.training.device import cpu_device
 from radsynth.training.drawing import as_read
 from radsynth.training.findings import predict
 from radsynth.training.report_gan import ReportGan, as_batch, generate
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS
 
 CHEAP = ("gradcam", "gradcam++", "hirescam", "layercam")
 """Methods that are tried at every layer."""

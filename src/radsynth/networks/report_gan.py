@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
-from radsynth.networks.classifier import log_mean_exp
+from radsynth.networks.layout import laid_out, target_regions
 from radsynth.networks.text import CrossAttention
+from radsynth.vocabulary import FINDINGS, TARGETS
+
+LAYOUT_AT = (16, 32)
+"""Sides of the maps to which the generator adds where the findings lie."""
 
 SHARPNESS = 8.0
 """Of the smooth maximum of local evidence."""
@@ -111,6 +115,9 @@ class ReportGenerator(nn.Module):
     canonical_maps
         Give the blocks from 16x16 on learned maps of a canonical chest, and the picture a learned one, deformed by the
         style.
+    layout
+        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report: one look of a finding, learned
+        wherever it lies, as the layouts of Park et al. 2019 (SPADE) have it.
     """
 
     def __init__(
@@ -124,6 +131,7 @@ class ReportGenerator(nn.Module):
         attention_at: tuple[int, ...] = (16,),
         attention_gate: float = 0.0,
         canonical_maps: bool = False,
+        layout: bool = False,
     ) -> None:
         super().__init__()
         style = 2 * condition_width
@@ -150,9 +158,14 @@ class ReportGenerator(nn.Module):
                 if r in channels
             }
         )
+        self.layout = nn.ModuleDict(
+            {str(r): _conv(len(FINDINGS), channels[r], 1) for r in LAYOUT_AT if layout and r in channels}
+        )
         self.to_picture = _subpixel_conv(width, subpixel, gain=0.3)
 
-    def forward(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor, said: Tensor | None = None
+    ) -> Tensor:
         """Pictures (B, 1, size, size), float32, bright = dense; meant for -1..1, not held to it.
 
         No tanh: pushed into its flat ends early on, a generator would get no gradient to come back by.
@@ -165,15 +178,19 @@ class ReportGenerator(nn.Module):
             (B, condition_width) from `TextConditioner`.
         tokens, mask
             (B, T, token_width) features and (B, T) bool.
+        said
+            (B, len(TARGETS)), how probable it is that the report says so; needed for a `layout`.
         """
         style = self.mapping(torch.cat([noise, condition], 1))
         x = self.start(style).view(noise.shape[0], -1, 4, 4)
         points, canonical = self.canonical(style) if self.canonical is not None else (None, None)
         for block in self.blocks:
             x = block(x, style, points)
-            attention = str(x.shape[2])
-            if attention in self.attention:
-                x = self.attention[attention](x, tokens, mask)
+            side = str(x.shape[2])
+            if side in self.layout:
+                x = x + self.layout[side](laid_out(said, x.shape[2]))
+            if side in self.attention:
+                x = self.attention[side](x, tokens, mask)
         x = self.to_picture(F.leaky_relu(_pixel_norm(x), 0.2))
         with torch.autocast(x.device.type, enabled=False):
             picture = F.pixel_shuffle(exact(x), self.subpixel)
@@ -239,25 +256,29 @@ class ReportDiscriminator(nn.Module):
     with respect to its activations are meaningful for class activation maps.
 
     A maximum over the places alone could not tell left from right, so `places` adds what tells them apart to the maps
-    that it is taken of. `targets` asks for so many findings to be named without the report, as an auxiliary classifier
-    (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's maps of 16x16, where a small mass
-    is more than a part of one place.
+    that it is taken of. With `names` it also says what findings there are, on which side and in which zone, without the
+    report, as an auxiliary classifier (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's
+    maps of 16x16, where a small mass is more than a part of one place. A finding has one map of evidence, looked at in a
+    side or a zone for those: what a mass looks like is learned from all masses.
 
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
     """
 
     def __init__(
-        self, size: int, width: int, subpixel: int, condition_width: int, *, targets: int = 0, places: bool = False
+        self, size: int, width: int, subpixel: int, condition_width: int, *, names: bool = False, places: bool = False
     ) -> None:
         super().__init__()
         self.trunk = _Trunk(size, width, subpixel)
         channels = self.trunk.out_channels
         self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
-        self.names = nn.Linear(channels, targets) if targets else None
-        self.shown = _conv(self.trunk.channels[-2:][0], targets, gain=1.0) if targets else None
+        self.names = nn.Linear(channels, len(TARGETS)) if names else None
+        self.shown = _conv(self.trunk.channels[-2:][0], len(FINDINGS), gain=1.0) if names else None
         side = 8 * min(len(self.trunk.channels), 2)
-        self.shown_place = nn.Parameter(torch.zeros(1, targets, side, side)) if targets and places else None
+        self.shown_place = nn.Parameter(torch.zeros(1, len(FINDINGS), side, side)) if names and places else None
+        finding, region = target_regions(side)
+        self.register_buffer("finding", finding, persistent=False)
+        self.register_buffer("region", region / region.sum((1, 2), keepdim=True), persistent=False)
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
@@ -290,13 +311,15 @@ class ReportDiscriminator(nn.Module):
         return F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
 
     def evidence(self, seen: Seen) -> Tensor:
-        """Local evidence (B, targets, 16, 16) of findings, before a smooth maximum is taken of it; needs `targets`."""
+        """Local evidence (B, len(FINDINGS), 16, 16), before a smooth maximum is taken of it; needs `names`."""
         evidence = self.shown(seen.finer)
         return (evidence if self.shown_place is None else evidence + self.shown_place).float()
 
     def named(self, seen: Seen) -> Tensor:
-        """Logits (B, targets) of findings on the pictures that were looked at; needs `targets`."""
-        return self.names(self.read(seen.features)).float() + log_mean_exp(self.evidence(seen), SHARPNESS)
+        """Logits (B, len(TARGETS)) of findings on the pictures that were looked at; needs `names`."""
+        evidence = SHARPNESS * self.evidence(seen)[:, self.finding] + self.region.log()
+        local = evidence.flatten(2).logsumexp(2) / SHARPNESS
+        return self.names(self.read(seen.features)).float() + local
 
     def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,), positive for real and agreeing."""

@@ -19,9 +19,13 @@ class TextConditioner(nn.Module):
         Width of the output.
     queries
         Number of learned queries.
+    targets
+        How many labels can be read off the condition.
     """
 
-    def __init__(self, token_width: int, views: int, condition_width: int = 128, queries: int = 8) -> None:
+    def __init__(
+        self, token_width: int, views: int, condition_width: int = 128, queries: int = 8, targets: int = 0
+    ) -> None:
         super().__init__()
         inner = 128
         self.queries = nn.Parameter(torch.randn(queries, inner) * inner**-0.5)
@@ -31,6 +35,7 @@ class TextConditioner(nn.Module):
         self.out = nn.Linear(queries * inner, condition_width)
         self.view = nn.Embedding(views, condition_width)
         self.out_norm = nn.LayerNorm(condition_width)
+        self.labels = nn.Linear(condition_width, targets) if targets else None
 
     def forward(self, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Condition vectors (B, condition_width).
@@ -48,6 +53,10 @@ class TextConditioner(nn.Module):
         attention = scores.masked_fill(~mask[:, None, :], -1e4).softmax(-1)
         answers = self.norm(attention @ self.values(tokens))
         return self.out_norm(self.out(answers.flatten(1)) + self.view(view))
+
+    def said(self, condition: Tensor) -> Tensor:
+        """Logits (B, targets), float32, of what reports with such conditions say; needs `targets`."""
+        return self.labels(condition).float()
 
 
 class CrossAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""Which findings a report states, denies or doubts, and on which side: rules on sentences, with negation scopes.
+"""Which findings a report states, denies or doubts, and where: rules on sentences, with negation scopes.
 
 A mention is present unless its sentence denies it (``no``, ``without``, ``has resolved``) or doubts it (``possible``,
 ``may represent``, ``versus``, ``cannot be excluded``). ``likely``, ``probable`` and ``consistent with`` count as
@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
@@ -28,12 +29,14 @@ class Labels(NamedTuple):
     """What a text says of every finding.
 
     `values` maps each of `vocabulary.FINDINGS` to 1 present, 0 negated or not mentioned, -1 uncertain; `sides` to the
-    patient's side (``""`` not stated, ``left``, ``right``, ``both``) of what is present, or else uncertain; `negated`
-    holds the findings that the text denies, in the vocabulary's order.
+    patient's side (``""`` not stated, ``left``, ``right``, ``both``) of what is present, or else uncertain, `zones` to
+    its height in the lungs (``""`` not stated or more than one, ``upper``, ``mid``, ``lower``); `negated` holds the
+    findings that the text denies, in the vocabulary's order.
     """
 
     values: dict[str, int]
     sides: dict[str, str]
+    zones: dict[str, str]
     negated: tuple[str, ...]
 
 
@@ -43,6 +46,7 @@ class _Mention(NamedTuple):
     finding: str
     value: int = PRESENT
     side: str = ""
+    zone: str = ""
 
 
 _HEART = r"(?:heart|cardiac (?:silhouette|size|shadow|contours?)|cardio ?mediastinal (?:silhouettes?|contours?))"
@@ -171,6 +175,11 @@ _SIDE = re.compile(
     r"\b(?:(?P<left>left(?:-sided)?|lingula\w*)|(?P<right>right(?:-sided)?)"
     r"|(?P<both>bilateral(?:ly)?|both|bibasi\w+|bibasal|biapical|(?:lung )?bases|apices|bases))\b"
 )
+_ZONE = re.compile(
+    r"\b(?:(?P<upper>upper(?= (?:(?:and|or) \w+ )?(?:lobes?|lungs?|zones?)\b)|(?:bi)?apical|apex|apices)"
+    r"|(?P<mid>(?:mid|middle) ?(?:left |right )?(?:lobes?|lungs?|zones?)|(?:peri|infra)?hilar|lingula\w*)"
+    r"|(?P<lower>lower(?= (?:lobes?|lungs?|zones?)\b)|bases?|(?:bi)?bas(?:al|ilar)|retrocardiac))\b"
+)
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
 _LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|;")
@@ -198,7 +207,7 @@ def label_text(text: str) -> Labels:
     for sentence in split_sentences(text.lower()):
         for mention in _read_sentence(sentence):
             by_finding.setdefault(mention.finding, []).append(mention)
-    values, sides = dict.fromkeys(FINDINGS, 0), dict.fromkeys(FINDINGS, "")
+    values, sides, zones = dict.fromkeys(FINDINGS, 0), dict.fromkeys(FINDINGS, ""), dict.fromkeys(FINDINGS, "")
     negated = []
     for finding in FINDINGS:
         mentions = by_finding.get(finding, ())
@@ -207,9 +216,10 @@ def label_text(text: str) -> Labels:
             values[finding] = PRESENT if PRESENT in said else UNCERTAIN
             if finding in SIDED_FINDINGS:
                 sides[finding] = _joined_side({m.side for m in mentions if m.value == values[finding]})
+                zones[finding] = _joined_zone({m.zone for m in mentions if m.value == values[finding]})
         elif said:
             negated.append(finding)
-    return Labels(values, sides, tuple(negated))
+    return Labels(values, sides, zones, tuple(negated))
 
 
 def stated_findings(sentence: str) -> tuple[tuple[str, int], ...]:
@@ -257,7 +267,7 @@ def _read_sentence(sentence: str) -> tuple[_Mention, ...]:
         mentions.append(_Mention(*match.span(), "cardiomegaly", UNCERTAIN if "borderline" in match[0] else PRESENT))
     mentions.sort()
     mentions = _with_values(sentence, mentions)
-    mentions = _with_sides(sentence, mentions)
+    mentions = _with_places(sentence, mentions)
     for match in _HEART_ENLARGED.finditer(sentence):
         doubtful = re.search(r"borderline|\b(?:may|might|could|possibl[ey]|question)", match[0])
         mentions.append(_Mention(*match.span(), "cardiomegaly", UNCERTAIN if doubtful else PRESENT))
@@ -308,9 +318,9 @@ _ALTERNATIVE = re.compile(r",?(?: \w+)? (?:and/or|or|versus|vs\.?) (?:\w+ ){0,3}
 _OTHER = re.compile(r",? (?:and/or|or|versus|vs)\b")
 
 
-def _with_sides(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
-    """Give each mention the side words that belong to it: those before it, else those of the place named after it."""
-    if not mentions or not _SIDE.search(sentence):
+def _with_places(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
+    """Give each mention the side and the zone whose words belong to it."""
+    if not mentions or not (_SIDE.search(sentence) or _ZONE.search(sentence)):
         return mentions
     edges = [0]  # where the words of one mention end and those of the next begin
     for mention, following in itertools.pairwise(mentions):
@@ -321,20 +331,25 @@ def _with_sides(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
         else:
             edges.append(following.start if _LOCATION.match(between) else mention.end)
     edges.append(len(sentence))
-    sides = []
+    sides, zones = (_places(sentence, mentions, edges, read) for read in (_sides_in, _zones_in))
+    return [m._replace(side=side, zone=zone) for m, side, zone in zip(mentions, sides, zones, strict=True)]
+
+
+def _places(sentence: str, mentions: list[_Mention], edges: list[int], read: Callable[[str], str]) -> list[str]:
+    """The place of each mention: from the words before it, else from those of the place named after it."""
+    found = []
     for index, mention in enumerate(mentions):
-        before = _sides_in(sentence[edges[index] : mention.start])
-        after = _sides_in(sentence[mention.end : max(edges[index + 1], mention.end)])
-        inside = _sides_in(sentence[mention.start : mention.end])
-        sides.append(_joined_side({before or inside or after}))
+        before = read(sentence[edges[index] : mention.start])
+        after = read(sentence[mention.end : max(edges[index + 1], mention.end)])
+        found.append(before or read(sentence[mention.start : mention.end]) or after)
     for index in range(1, len(mentions)):  # "left effusion and atelectasis", "opacity in the left base with effusion"
         between = sentence[mentions[index - 1].end : mentions[index].start]
-        if not sides[index] and (_SHARED.fullmatch(between) or _WITH.search(between)):
-            sides[index] = sides[index - 1]
+        if not found[index] and (_SHARED.fullmatch(between) or _WITH.search(between)):
+            found[index] = found[index - 1]
     for index in range(len(mentions) - 2, -1, -1):  # "atelectasis and effusion on the left"
-        if not sides[index] and _SHARED.fullmatch(sentence[mentions[index].end : mentions[index + 1].start]):
-            sides[index] = sides[index + 1]
-    return [mention._replace(side=side) for mention, side in zip(mentions, sides, strict=True)]
+        if not found[index] and _SHARED.fullmatch(sentence[mentions[index].end : mentions[index + 1].start]):
+            found[index] = found[index + 1]
+    return found
 
 
 _WITH = re.compile(r"\bwith (?:\w+ ){0,3}$")
@@ -352,3 +367,12 @@ def _joined_side(sides: set[str]) -> str:
     if len(sides) > 1 or "both" in sides:
         return "both"
     return sides.pop() if sides else ""
+
+
+def _zones_in(text: str) -> str:
+    return _joined_zone({match.lastgroup or "" for match in _ZONE.finditer(text)})
+
+
+def _joined_zone(zones: set[str]) -> str:
+    zones = zones - {""}
+    return zones.pop() if len(zones) == 1 else ""

@@ -197,6 +197,7 @@ def _row(row: int, subject_id: str, report: Report, xml: bytes) -> dict[str, obj
         "source_sha256": hashlib.sha256(xml).hexdigest(),
         **{f"label_{finding}": labels.values[finding] for finding in FINDINGS},
         **{f"side_{finding}": labels.sides[finding] for finding in FINDINGS},
+        **{f"zone_{finding}": labels.zones[finding] for finding in FINDINGS},
     }
 
 

@@ -13,14 +13,12 @@ from torch import Tensor
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import CHEST
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, VIEWS
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS, VIEWS, ZONES
 
-TARGETS: tuple[str, ...] = FINDINGS + tuple(f"{f}_{side}" for f in SIDED_FINDINGS for side in ("left", "right"))
-"""Names of the columns of `ChestSet.targets`: every finding, then every sided finding by side."""
-
-OTHER_SIDE: np.ndarray = np.r_[
-    np.arange(len(FINDINGS)), np.arange(len(FINDINGS), len(TARGETS)).reshape(-1, 2)[:, ::-1].ravel()
-]
+_SWITCHED = {"left": "right", "right": "left"}
+OTHER_SIDE: np.ndarray = np.array(
+    [TARGETS.index("_".join(_SWITCHED.get(word, word) for word in target.split("_"))) for target in TARGETS]
+)
 """Where each column of `ChestSet.targets` goes when left and right are exchanged."""
 
 
@@ -60,14 +58,19 @@ class ChestSet:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side; NaN uncertain."""
+        """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side, then in that zone.
+
+        NaN where it is uncertain, and in a zone where it is present and no single zone is stated.
+        """
         columns = [self.labels]
-        for finding in SIDED_FINDINGS:
-            present = self.frame[f"label_{finding}"].to_numpy()
-            stated = self.frame[f"side_{finding}"].to_numpy()
-            for side in ("left", "right"):
-                here = ((present == 1) & np.isin(stated, (side, "both"))).astype(np.float32)
-                columns.append(np.where(present < 0, np.nan, here)[:, None])
+        for place, words in (("side", ("left", "right")), ("zone", ZONES[1:])):
+            for finding in SIDED_FINDINGS:
+                present = self.frame[f"label_{finding}"].to_numpy()
+                stated = self.frame[f"{place}_{finding}"].to_numpy()
+                unknown = (present < 0) | ((place == "zone") & (present == 1) & (stated == ""))
+                for word in words:
+                    here = ((present == 1) & np.isin(stated, (word, "both"))).astype(np.float32)
+                    columns.append(np.where(unknown, np.nan, here)[:, None])
         return np.concatenate(columns, 1, dtype=np.float32)
 
     def pictures(self, indices: np.ndarray) -> Tensor:

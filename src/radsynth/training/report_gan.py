@@ -45,7 +45,7 @@ from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, 
 from radsynth.networks.text import TextConditioner
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
-from radsynth.training.chest_data import OTHER_SIDE, TARGETS, ChestSet, learnable
+from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
@@ -53,7 +53,7 @@ from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
-from radsynth.vocabulary import VIEWS
+from radsynth.vocabulary import TARGETS, VIEWS
 
 CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
@@ -88,13 +88,13 @@ class ReportGan(nn.Module):
 
     Parameters
     ----------
-    size, width, subpixel, noise_size, attention_gate, canonical_maps
+    size, width, subpixel, noise_size, attention_gate, canonical_maps, layout
         See `ReportGenerator`.
     token_width
         Width of the BERT features.
     attention_at
         Resolutions of the generator with cross-attention.
-    places, targets
+    places, names
         See `ReportDiscriminator`.
     discriminator_width
         Its `width`; by default the generator's.
@@ -110,9 +110,10 @@ class ReportGan(nn.Module):
         attention_at: tuple[int, ...] = (16,),
         attention_gate: float = 0.0,
         places: bool = False,
-        targets: int = 0,
+        names: bool = False,
         discriminator_width: int | None = None,
         canonical_maps: bool = False,
+        layout: bool = False,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -124,23 +125,30 @@ class ReportGan(nn.Module):
             "attention_at": list(attention_at),
             "attention_gate": attention_gate,
             "places": places,
-            "targets": targets,
+            "names": names,
             "discriminator_width": discriminator_width or width,
             "canonical_maps": canonical_maps,
+            "layout": layout,
         }
         self.noise_size = noise_size
-        self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH)
+        self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS))
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
-            tuple(attention_at), attention_gate, canonical_maps,
+            tuple(attention_at), attention_gate, canonical_maps, layout,
         )  # fmt: skip
         self.discriminator = ReportDiscriminator(
-            size, discriminator_width or width, subpixel, CONDITION_WIDTH, targets=targets, places=places
+            size, discriminator_width or width, subpixel, CONDITION_WIDTH, names=names, places=places
         )
 
     def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
-        return self.generator(noise, self.conditioner(tokens, mask, view), tokens, mask).clamp(-1, 1)
+        return self.draw(noise, self.conditioner(tokens, mask, view), tokens, mask).clamp(-1, 1)
+
+    def draw(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+        """What the generator makes of noise and reports of which the condition is known already."""
+        with torch.no_grad():
+            said = self.conditioner.said(condition).sigmoid()
+        return self.generator(noise, condition, tokens, mask, said)
 
 
 @torch.inference_mode()
@@ -197,9 +205,7 @@ def taught(data: ChestSet) -> np.ndarray:
 def train_conditioner(
     data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64, switch_sides: bool = True
 ) -> tuple[TextConditioner, Outcome]:
-    """Teach the conditioner to say a report's findings with their sides; seconds, text alone, then frozen.
-
-    The linear layer that reads the labels off the condition is thrown away.
+    """Teach the conditioner to say a report's findings with their sides and zones; seconds, text alone, then frozen.
 
     Parameters
     ----------
@@ -208,11 +214,10 @@ def train_conditioner(
         one side too seldom for the words to be told from the company they keep.
     """
     torch.manual_seed(seed)
-    conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH).to(device.device)
-    head = nn.Linear(CONDITION_WIDTH, len(TARGETS)).to(device.device)
+    conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS)).to(device.device)
     targets = data.targets
     weight = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
-    optimizer = torch.optim.Adam([*conditioner.parameters(), *head.parameters()], lr=2e-3)
+    optimizer = torch.optim.Adam(conditioner.parameters(), lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
         chosen = batch_indices(len(data), batch_size, seen, seed)
@@ -223,15 +228,13 @@ def train_conditioner(
 
     def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         tokens, mask, view, wanted = (t.to(device.device) for t in batch)
-        loss = masked_bce(head(conditioner(tokens, mask, view)), wanted, weight)
+        loss = masked_bce(conditioner.said(conditioner(tokens, mask, view)), wanted, weight)
         loss.backward()
         return {"text_cross_entropy": loss.detach()}
 
     outcome = train(
         what="reading findings off the reports",
-        phases=[
-            Phase("text", (conditioner, head), optimizer, accumulate, lambda n: linear_decay(n, images_seen, 2e-3))
-        ],
+        phases=[Phase("text", (conditioner,), optimizer, accumulate, lambda n: linear_decay(n, images_seen, 2e-3))],
         batch_at=batch_at,
         batch_size=batch_size,
         images_seen=images_seen,
@@ -282,9 +285,10 @@ def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tup
         token_width,
         attention_gate=s.attention_gate,
         places=s.discriminator_places,
-        targets=len(TARGETS) if s.weight_findings else 0,
+        names=bool(s.weight_findings),
         discriminator_width=s.discriminator_width,
         canonical_maps=s.canonical_maps,
+        layout=s.layout,
     )
     return gan, PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)
 
@@ -337,7 +341,7 @@ def build_phases(
             mean, log_variance = encoder(b.pictures[:half])
             noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
             noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-            fake = generator(noise, condition, b.tokens, b.mask)
+            fake = gan.draw(noise, condition, b.tokens, b.mask)
             drawn["fake"], drawn["condition"] = fake.detach(), condition
             rebuilt, target = fake[:half], b.pictures[:half]
             losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}

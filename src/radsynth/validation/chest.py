@@ -23,7 +23,7 @@ from radsynth.validation.run import (
     unique,
     without,
 )
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, SPLITS, VIEWS
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, SPLITS, VIEWS, ZONES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +146,9 @@ def _expect_labels() -> list[Expect]:
     return [
         *in_set("label", [-1, 0, 1], "labels are -1, 0 or 1"),
         *in_set("side", SIDES, "sides are known words"),
-        *all_true("side_fits_finding", "only findings that have a side are given one"),
-        *all_true("side_fits_label", "no side is given to an absent finding", "warning"),
+        *in_set("zone", ZONES, "zones are known words"),
+        *all_true("place_fits_finding", "only findings that have a side are given a side or a zone"),
+        *all_true("place_fits_label", "no side or zone is given to an absent finding", "warning"),
     ]
 
 
@@ -291,11 +292,13 @@ def _labels(manifest: pd.DataFrame) -> pd.DataFrame:
                 "image_and_finding": manifest["image_id"] + " " + finding,
                 "label": manifest[f"label_{finding}"],
                 "side": manifest[f"side_{finding}"],
-                "side_fits_finding": (manifest[f"side_{finding}"] == "") | (finding in SIDED_FINDINGS),
-                "side_fits_label": (manifest[f"side_{finding}"] == "") | (manifest[f"label_{finding}"] != 0),
+                "zone": manifest[f"zone_{finding}"],
+                "place_fits_finding": nowhere | (finding in SIDED_FINDINGS),
+                "place_fits_label": nowhere | (manifest[f"label_{finding}"] != 0),
             }
         )
         for finding in FINDINGS
+        for nowhere in [(manifest[f"side_{finding}"] == "") & (manifest[f"zone_{finding}"] == "")]
     ]
     return pd.concat(parts, ignore_index=True)
 
