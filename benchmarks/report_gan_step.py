@@ -27,7 +27,7 @@ from radsynth.training.device import Device, pick_device
 from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
-from radsynth.vocabulary import TARGETS
+from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
 
 CPU = torch.device("cpu")
 TOKENS = 80
@@ -44,7 +44,8 @@ def random_batch(batch_size: int, size: int, token_width: int, dtype: torch.dtyp
 
     pictures = torch.rand(batch_size, 1, size, size, dtype=dtype) * 2 - 1
     targets = (torch.rand(batch_size, len(TARGETS)) < 0.1).to(dtype)
-    return ReportBatch(pictures, *text(), *text(), targets, step=8_000_001)
+    places = torch.rand(batch_size, len(SIDED_FINDINGS), 2, 2, dtype=dtype)
+    return ReportBatch(pictures, *text(), *text(), targets, places, step=8_000_001)
 
 
 def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: ReportBatch, s: TrainReportGan) -> None:
@@ -56,7 +57,7 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     mean, log_variance = encoder(b.pictures[:half])
     noise = torch.randn(len(b.pictures), gan.noise_size)
     noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-    fake = gan.draw(noise, condition, b.tokens, b.mask)
+    fake = gan.draw(noise, condition, b.tokens, b.mask, b.places[:half])
     rebuilt, target = fake[:half], b.pictures[:half]
     judge = gan.discriminator
 

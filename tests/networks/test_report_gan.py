@@ -9,11 +9,11 @@ import torch
 
 from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
-from radsynth.networks.layout import laid_out
+from radsynth.networks.layout import Layout, laid_out, spots
 from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
-from radsynth.vocabulary import FINDINGS, TARGETS
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS
 
 
 @pytest.fixture
@@ -59,12 +59,16 @@ def test_shifted_control_points_shift_the_maps() -> None:
 
 
 @pytest.mark.parametrize("square", [2, 4])
-def test_smoothing_takes_whatever_comes_again_in_every_square_and_keeps_the_mean(square: int) -> None:
+def test_smoothing_takes_whatever_comes_again_in_every_square_and_keeps_slopes(square: int) -> None:
     torch.manual_seed(0)
-    grid = torch.randn(square, square).repeat(16 // square, 16 // square)[None, None]
-    inner = smoothed(grid, square)[..., square:-square, square:-square]
+    grid = torch.randn(square, square).repeat(48 // square, 48 // square)[None, None]
+    inner = smoothed(grid, square)[..., 16:-16, 16:-16]
     assert torch.allclose(inner, grid.mean(), atol=1e-6)
-    assert torch.allclose(smoothed(torch.full((1, 1, 8, 8), 0.7), square), torch.tensor(0.7))
+    slope = torch.linspace(0, 1, 48).expand(1, 1, 48, 48)
+    assert torch.allclose(smoothed(slope, square)[..., 16:-16, 16:-16], slope[..., 16:-16, 16:-16], atol=1e-6)
+    once = torch.zeros(1, 1, 48, 48)
+    once[..., 24, 24] = 1
+    assert smoothed(once, square)[..., 24, 24] > 0.23
 
 
 def test_no_style_makes_sub_pixels_without_bounds(report: tuple) -> None:
@@ -190,7 +194,7 @@ def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> Non
 
 def test_the_layout_reaches_the_picture(report: tuple) -> None:
     torch.manual_seed(0)
-    generator = ReportGenerator(64, 4, 2, noise_size=8, condition_width=16, token_width=12, layout=True)
+    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=True)
     noise, condition, said = torch.randn(2, 8), torch.randn(2, 16), torch.zeros(2, len(TARGETS))
     asked = said.clone()
     asked[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
@@ -199,6 +203,38 @@ def test_the_layout_reaches_the_picture(report: tuple) -> None:
     without, with_it = (generator(noise, condition, *report, s) for s in (said, asked))
     changed = (without - with_it).abs()
     assert changed[..., :24, 40:].mean() > 10 * changed[..., 48:, :16].mean()
+
+
+def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
+    layout, mass = Layout({16: 4}, noise_size=8), SIDED_FINDINGS.index("mass")
+    said = torch.zeros(50, len(TARGETS))
+    said[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
+    noise = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    places = layout.places(said, noise)
+    assert torch.equal(places, layout.places(said, noise))
+    left = places[:, mass, 0]
+    assert (left[:, 0] < 0.47).all()
+    assert (left[:, 1] > 0.43).all()
+    assert left.std(0).min() > 0.08
+    maps = spots(said, places, 64)
+    assert not maps[:, [k for k in range(len(SIDED_FINDINGS)) if k != mass]].any()
+    found = torch.stack([m[mass].flatten().argmax() for m in maps])
+    assert (torch.stack([found // 64, found % 64], 1) / 64 - left).abs().max() < 1 / 64
+    layout.usual.zero_()[mass, 3, 12] = 1
+    assert (layout.places(said, noise)[:, mass, 0] * 16).floor().unique(dim=0).tolist() == [[3, 12]]
+
+
+def test_places_that_are_known_come_first(report: tuple) -> None:
+    torch.manual_seed(0)
+    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=True)
+    noise, condition = torch.randn(2, 8), torch.randn(2, 16)
+    said = torch.full((2, len(TARGETS)), 0.5)
+    for block in generator.blocks:
+        torch.nn.init.zeros_(block.texture)
+    free = generator(noise, condition, *report, said)
+    known = generator(noise, condition, *report, said, torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.1))
+    assert not torch.allclose(free[0], known[0], atol=1e-3)
+    assert torch.allclose(free[1], known[1], atol=1e-5)
 
 
 def test_posterior_has_a_bounded_variance() -> None:

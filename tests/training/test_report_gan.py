@@ -28,7 +28,7 @@ from radsynth.training.report_gan import (
     train_report_gan,
     warm_up_naming,
 )
-from radsynth.vocabulary import TARGETS
+from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
 
 SETTINGS = TrainReportGan(
     views=("frontal",),
@@ -72,6 +72,10 @@ SETTINGS = TrainReportGan(
 )
 
 
+def anywhere(chest_set: ChestSet) -> torch.Tensor:
+    return torch.full((len(chest_set), len(SIDED_FINDINGS), 2, 2), 0.5)
+
+
 def game(chest_set: ChestSet, **changes: object) -> tuple:
     """A fresh game, its first batch, and what each move reports."""
     torch.manual_seed(0)
@@ -81,7 +85,7 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     encoder = PosteriorEncoder(32, 4, 2, 8)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
     phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)))
-    return gan, encoder, phases, report_batches(chest_set, 4, 0)(0)
+    return gan, encoder, phases, report_batches(chest_set, anywhere(chest_set), 4, 0)(0)
 
 
 def test_the_discriminator_learns_to_name_findings_before_the_game(chest_set: ChestSet) -> None:
@@ -209,7 +213,7 @@ def test_the_nearest_mismatch_differs_least(chest_set: ChestSet) -> None:
 
 
 def test_a_hard_mismatch_is_the_own_report_with_its_sides_exchanged(chest_set: ChestSet) -> None:
-    soft, hard = (report_batches(chest_set, 16, 0, hard=hard)(16) for hard in (False, True))
+    soft, hard = (report_batches(chest_set, anywhere(chest_set), 16, 0, hard=hard)(16) for hard in (False, True))
     assert torch.equal(soft.tokens, hard.tokens)
     one_sided = soft.targets[:, TARGETS.index("effusion")] == 1
     assert 0 < one_sided.sum() < 16
@@ -217,7 +221,8 @@ def test_a_hard_mismatch_is_the_own_report_with_its_sides_exchanged(chest_set: C
     assert torch.equal(hard.other_tokens[one_sided], exchanged)
     assert not torch.equal(soft.other_tokens[one_sided], exchanged)
     assert torch.equal(
-        report_batches(chest_set, 16, 0, hard=True)(0).other_tokens, report_batches(chest_set, 16, 0)(0).other_tokens
+        report_batches(chest_set, anywhere(chest_set), 16, 0, hard=True)(0).other_tokens,
+        report_batches(chest_set, anywhere(chest_set), 16, 0)(0).other_tokens,
     )
 
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
-from radsynth.networks.layout import laid_out, target_regions
+from radsynth.networks.layout import Layout, target_regions
 from radsynth.networks.text import CrossAttention
 from radsynth.vocabulary import FINDINGS, TARGETS
 
-LAYOUT_AT = (16, 32)
+LAYOUT_AT = (16, 32, 64)
 """Sides of the maps to which the generator adds where the findings lie."""
 
 SHARPNESS = 8.0
@@ -116,8 +116,7 @@ class ReportGenerator(nn.Module):
         Give the blocks from 16x16 on learned maps of a canonical chest, and the picture a learned one, deformed by the
         style.
     layout
-        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report: one look of a finding, learned
-        wherever it lies, as the layouts of Park et al. 2019 (SPADE) have it.
+        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report, see `layout.Layout`.
     """
 
     def __init__(
@@ -158,13 +157,18 @@ class ReportGenerator(nn.Module):
                 if r in channels
             }
         )
-        self.layout = nn.ModuleDict(
-            {str(r): _conv(len(FINDINGS), channels[r], 1) for r in LAYOUT_AT if layout and r in channels}
-        )
+        shown = {r: channels[r] for r in LAYOUT_AT if r in channels}
+        self.layout = Layout(shown, noise_size) if layout else None
         self.to_picture = _subpixel_conv(width, subpixel, gain=0.3)
 
     def forward(
-        self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor, said: Tensor | None = None
+        self,
+        noise: Tensor,
+        condition: Tensor,
+        tokens: Tensor,
+        mask: Tensor,
+        said: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Pictures (B, 1, size, size), float32, bright = dense; meant for -1..1, not held to it.
 
@@ -180,17 +184,23 @@ class ReportGenerator(nn.Module):
             (B, T, token_width) features and (B, T) bool.
         said
             (B, len(TARGETS)), how probable it is that the report says so; needed for a `layout`.
+        places
+            (b, n, 2, 2) with b <= B, as `layout.spots` takes them: of the first b pictures where the findings lie. The
+            noise decides it of the others.
         """
+        if self.layout is not None:
+            drawn = self.layout.places(said, noise)
+            places = drawn if places is None else torch.cat([places, drawn[len(places) :]])
         style = self.mapping(torch.cat([noise, condition], 1))
         x = self.start(style).view(noise.shape[0], -1, 4, 4)
         points, canonical = self.canonical(style) if self.canonical is not None else (None, None)
         for block in self.blocks:
             x = block(x, style, points)
-            side = str(x.shape[2])
-            if side in self.layout:
-                x = x + self.layout[side](laid_out(said, x.shape[2]))
-            if side in self.attention:
-                x = self.attention[side](x, tokens, mask)
+            if self.layout is not None:
+                x = self.layout(x, said, places)
+            attention = str(x.shape[2])
+            if attention in self.attention:
+                x = self.attention[attention](x, tokens, mask)
         x = self.to_picture(F.leaky_relu(_pixel_norm(x), 0.2))
         with torch.autocast(x.device.type, enabled=False):
             picture = F.pixel_shuffle(exact(x), self.subpixel)
@@ -258,8 +268,8 @@ class ReportDiscriminator(nn.Module):
     A maximum over the places alone could not tell left from right, so `places` adds what tells them apart to the maps
     that it is taken of. With `names` it also says what findings there are, on which side and in which zone, without the
     report, as an auxiliary classifier (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's
-    maps of 16x16, where a small mass is more than a part of one place. A finding has one map of evidence, looked at in a
-    side or a zone for those: what a mass looks like is learned from all masses.
+    maps of 16x16, where a small mass is more than a part of one place. A finding has one map of evidence, looked at in
+    a side or a zone for those: what a mass looks like is learned from all masses.
 
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.

@@ -48,6 +48,7 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
+from radsynth.training.finding_places import finding_places
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
@@ -65,7 +66,10 @@ MAX_GRADIENT_NORM = 20.0
 
 @dataclass(frozen=True)
 class ReportBatch:
-    """Pictures with their reports, and for each a report of other findings; `step` counts batches."""
+    """Pictures with their reports, and for each a report of other findings; `step` counts batches.
+
+    `places` (B, n, 2, 2) tells where the findings lie, as `networks.layout.spots` takes it.
+    """
 
     pictures: Tensor
     tokens: Tensor
@@ -75,6 +79,7 @@ class ReportBatch:
     other_mask: Tensor
     other_view: Tensor
     targets: Tensor
+    places: Tensor
     step: int
 
     def to(self, device: torch.device) -> ReportBatch:
@@ -144,11 +149,13 @@ class ReportGan(nn.Module):
         """Pictures (B, 1, S, S) float32 in -1..1 from noise (B, noise_size) and reports."""
         return self.draw(noise, self.conditioner(tokens, mask, view), tokens, mask).clamp(-1, 1)
 
-    def draw(self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    def draw(
+        self, noise: Tensor, condition: Tensor, tokens: Tensor, mask: Tensor, places: Tensor | None = None
+    ) -> Tensor:
         """What the generator makes of noise and reports of which the condition is known already."""
         with torch.no_grad():
             said = self.conditioner.said(condition).sigmoid()
-        return self.generator(noise, condition, tokens, mask, said)
+        return self.generator(noise, condition, tokens, mask, said, places)
 
 
 @torch.inference_mode()
@@ -341,7 +348,7 @@ def build_phases(
             mean, log_variance = encoder(b.pictures[:half])
             noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
             noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
-            fake = gan.draw(noise, condition, b.tokens, b.mask)
+            fake = gan.draw(noise, condition, b.tokens, b.mask, b.places[:half])
             drawn["fake"], drawn["condition"] = fake.detach(), condition
             rebuilt, target = fake[:half], b.pictures[:half]
             losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
@@ -475,12 +482,14 @@ def balanced(labels: np.ndarray, chosen: np.ndarray, share: float, seed: int | t
 
 
 def report_batches(
-    data: ChestSet, batch_size: int, seed: int, *, hard: bool = False, balance: float = 0.0
+    data: ChestSet, places: Tensor, batch_size: int, seed: int, *, hard: bool = False, balance: float = 0.0
 ) -> Callable[[int], ReportBatch]:
     """Images seen -> batch, each example with a report of other findings.
 
     Parameters
     ----------
+    places
+        (len(data), n, 2, 2), see `finding_places`.
     balance
         See `balanced`.
     hard
@@ -498,7 +507,7 @@ def report_batches(
         mirrored = one_sided[chosen] & alike
         text = data.text(np.where(mirrored, chosen, others), mirrored)
         return ReportBatch(
-            data.pictures(chosen), *data.text(chosen), *text, torch.from_numpy(targets[chosen]), step=step
+            data.pictures(chosen), *data.text(chosen), *text, torch.from_numpy(targets[chosen]), places[chosen], step
         )
 
     return batch_at
@@ -538,6 +547,9 @@ def train_report_gan(
         warm_up_naming(
             gan.discriminator, data, settings.naming_warmup_images, seed, device, batch_size=4 * settings.batch_size
         )
+    places, usual = finding_places(gan.discriminator, data, device)
+    if settings.layout:
+        gan.generator.layout.usual.copy_(usual)
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
@@ -557,7 +569,7 @@ def train_report_gan(
         what="training the report GAN",
         phases=phases,
         batch_at=report_batches(
-            data, settings.batch_size, seed, hard=settings.hard_mismatch, balance=settings.balance_findings
+            data, places, settings.batch_size, seed, hard=settings.hard_mismatch, balance=settings.balance_findings
         ),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,
