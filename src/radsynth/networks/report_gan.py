@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
+from radsynth.networks.canonical_lesions import CanonicalLesions
 from radsynth.networks.layout import Layout, target_regions
 from radsynth.networks.text import CrossAttention
 from radsynth.vocabulary import FINDINGS, TARGETS
@@ -116,7 +117,8 @@ class ReportGenerator(nn.Module):
         Give the blocks from 16x16 on learned maps of a canonical chest, and the picture a learned one, deformed by the
         style.
     layout
-        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report, see `layout.Layout`.
+        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report, see `layout.Layout`, and add to
+        the picture what a finding looks like there, see `CanonicalLesions`.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class ReportGenerator(nn.Module):
         )
         shown = {r: channels[r] for r in LAYOUT_AT if r in channels}
         self.layout = Layout(shown, noise_size) if layout else None
+        self.lesions = CanonicalLesions(style, size) if layout else None
         self.to_picture = _subpixel_conv(width, subpixel, gain=0.3)
 
     def forward(
@@ -204,7 +207,8 @@ class ReportGenerator(nn.Module):
         x = self.to_picture(F.leaky_relu(_pixel_norm(x), 0.2))
         with torch.autocast(x.device.type, enabled=False):
             picture = F.pixel_shuffle(exact(x), self.subpixel)
-            return picture if canonical is None else canonical + smoothed(picture, self.subpixel)
+            picture = picture if canonical is None else canonical + smoothed(picture, self.subpixel)
+            return picture if self.lesions is None else picture + self.lesions(style, said, places)
 
 
 class _DownBlock(nn.Module):

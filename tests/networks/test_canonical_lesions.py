@@ -1,0 +1,45 @@
+"""What a finding adds to a picture where it lies."""
+
+from __future__ import annotations
+
+import torch
+
+from radsynth.networks.canonical_lesions import CanonicalLesions
+from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
+
+MASS = SIDED_FINDINGS.index("mass")
+
+
+def said(*words: str) -> torch.Tensor:
+    return torch.tensor([[float(target in words) for target in TARGETS]])
+
+
+def test_a_lesion_lies_where_it_is_told_and_nothing_else_is_added() -> None:
+    torch.manual_seed(0)
+    lesions = CanonicalLesions(style=6, size=128)
+    with torch.no_grad():
+        lesions.pictures[MASS, :, 20:28, 20:28] = 1.0
+    places = torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.5)
+    places[0, MASS, 0] = torch.tensor([0.25, 0.75])
+    style = torch.randn(1, 6)
+    drawn = lesions(style, said("mass", "mass_left"), places)[0, 0]
+    assert drawn.shape == (128, 128)
+    at = int(drawn.argmax())
+    assert abs(at // 128 - 32) <= 4
+    assert abs(at % 128 - 96) <= 4
+    assert not drawn[64:].any()
+    assert not lesions(style, said("effusion", "effusion_left"), places).any()
+    both = lesions(style, said("mass"), places)[0, 0]
+    assert torch.allclose(both[:48, 80:112], drawn[:48, 80:112] / 2, atol=1e-6)
+
+
+def test_its_look_and_its_size_learn() -> None:
+    torch.manual_seed(0)
+    lesions = CanonicalLesions(style=6, size=64)
+    torch.nn.init.normal_(lesions.pictures)
+    places = torch.rand(1, len(SIDED_FINDINGS), 2, 2)
+    lesions(torch.randn(1, 6), said("mass", "mass_right"), places).square().sum().backward()
+    assert lesions.pictures.grad[MASS].abs().max() > 0
+    assert not lesions.pictures.grad[SIDED_FINDINGS.index("nodule")].any()
+    assert lesions.scale.weight.grad[MASS].abs().max() > 0
+    assert lesions.shares.weight.grad.abs().max() > 0
