@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from radsynth.networks.canonical_lesions import CanonicalLesions
+from radsynth.networks.layout import Targets
 from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
 
 MASS = SIDED_FINDINGS.index("mass")
@@ -16,7 +17,7 @@ def said(*words: str) -> torch.Tensor:
 
 def test_a_lesion_lies_where_it_is_told_and_nothing_else_is_added() -> None:
     torch.manual_seed(0)
-    lesions = CanonicalLesions(style=6, size=128)
+    lesions = CanonicalLesions(Targets(TARGETS), style=6, size=128)
     with torch.no_grad():
         lesions.pictures[MASS, :, 20:28, 20:28] = 1.0
     places = torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.5)
@@ -35,7 +36,7 @@ def test_a_lesion_lies_where_it_is_told_and_nothing_else_is_added() -> None:
 
 def test_its_look_and_its_size_learn() -> None:
     torch.manual_seed(0)
-    lesions = CanonicalLesions(style=6, size=64)
+    lesions = CanonicalLesions(Targets(TARGETS), style=6, size=64)
     torch.nn.init.normal_(lesions.pictures)
     places = torch.rand(1, len(SIDED_FINDINGS), 2, 2)
     lesions(torch.randn(1, 6), said("mass", "mass_right"), places).square().sum().backward()

@@ -9,7 +9,7 @@ import torch
 
 from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
-from radsynth.networks.layout import Layout, laid_out, spots
+from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import CrossAttention, TextConditioner
 from radsynth.networks.vgg import Vgg
@@ -132,7 +132,7 @@ def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -
     mirrored = seen._replace(features=seen.features.flip(3))
     for places in (False, True):
         torch.manual_seed(0)
-        judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=True, places=places)
+        judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=Targets(TARGETS), places=places)
         same = torch.allclose(judge.named(seen), judge.named(mirrored))
         assert same is not places
         assert judge.named(seen).shape == (2, len(TARGETS))
@@ -140,7 +140,7 @@ def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -
 
 def test_local_evidence_names_a_finding_where_it_lies() -> None:
     torch.manual_seed(0)
-    judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=True, places=True)
+    judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16, names=Targets(TARGETS), places=True)
     torch.nn.init.zeros_(judge.shown.weight)
     with torch.no_grad():
         judge.shown.weight[FINDINGS.index("mass"), 0, 1, 1] = 1.0
@@ -184,7 +184,9 @@ def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> Non
     said = torch.zeros(3, len(TARGETS))
     said[0, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
     said[1, [TARGETS.index(t) for t in ("mass", "effusion", "effusion_left", "effusion_right", "hernia")]] = 1
-    mass, effusion, hernia = (laid_out(said, 16)[:, FINDINGS.index(f)] for f in ("mass", "effusion", "hernia"))
+    mass, effusion, hernia = (
+        Targets(TARGETS).laid_out(said, 16)[:, FINDINGS.index(f)] for f in ("mass", "effusion", "hernia")
+    )
     assert (mass[0, :5, 9:] == 1).all()
     assert not mass[0, 8:].any()
     assert not mass[0, :, :7].any()
@@ -194,7 +196,7 @@ def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> Non
 
 def test_the_layout_reaches_the_picture(report: tuple) -> None:
     torch.manual_seed(0)
-    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=True)
+    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=Targets(TARGETS))
     noise, condition, said = torch.randn(2, 8), torch.randn(2, 16), torch.zeros(2, len(TARGETS))
     asked = said.clone()
     asked[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
@@ -206,7 +208,7 @@ def test_the_layout_reaches_the_picture(report: tuple) -> None:
 
 
 def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
-    layout, mass = Layout({16: 4}, noise_size=8), SIDED_FINDINGS.index("mass")
+    layout, mass = Layout(Targets(TARGETS), {16: 4}, noise_size=8), SIDED_FINDINGS.index("mass")
     said = torch.zeros(50, len(TARGETS))
     said[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper")]] = 1
     noise = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
@@ -216,7 +218,7 @@ def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
     assert (left[:, 0] < 0.47).all()
     assert (left[:, 1] > 0.43).all()
     assert left.std(0).min() > 0.08
-    maps = spots(said, places, 64)
+    maps = Targets(TARGETS).spots(said, places, 64)
     assert not maps[:, [k for k in range(len(SIDED_FINDINGS)) if k != mass]].any()
     found = torch.stack([m[mass].flatten().argmax() for m in maps])
     assert (torch.stack([found // 64, found % 64], 1) / 64 - left).abs().max() < 1 / 64
@@ -226,7 +228,7 @@ def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
 
 def test_places_that_are_known_come_first(report: tuple) -> None:
     torch.manual_seed(0)
-    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=True)
+    generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=Targets(TARGETS))
     noise, condition = torch.randn(2, 8), torch.randn(2, 16)
     said = torch.full((2, len(TARGETS)), 0.5)
     for block in generator.blocks:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import exact
-from radsynth.networks.layout import on_sides
-from radsynth.vocabulary import SIDED_FINDINGS
+from radsynth.networks.layout import Targets
 
 
 class CanonicalLesions(nn.Module):
@@ -30,10 +29,10 @@ class CanonicalLesions(nn.Module):
     AT_MOST = 4
     """Lesions of a picture: the most probable ones."""
 
-    def __init__(self, style: int, size: int) -> None:
+    def __init__(self, targets: Targets, style: int, size: int) -> None:
         super().__init__()
-        self.half = size // 2
-        count = len(SIDED_FINDINGS)
+        self.targets, self.half = targets, size // 2
+        count = len(targets.sided)
         self.pictures = nn.Parameter(torch.zeros(count, self.PICTURES, self.SIDE, self.SIDE))
         self.shares = nn.Linear(style, count * self.PICTURES)
         nn.init.normal_(self.shares.weight, std=0.5 * style**-0.5)
@@ -52,12 +51,12 @@ class CanonicalLesions(nn.Module):
         style
             (B, W).
         said, places
-            See `layout.on_sides` and `layout.spots`.
+            See `layout.Targets`.
         """
         with torch.autocast(style.device.type, enabled=False):
             style, said = exact(style), said.to(torch.promote_types(style.dtype, torch.float32))
-            count = len(SIDED_FINDINGS)
-            amount, slot = on_sides(said).flatten(1).topk(self.AT_MOST)
+            count = len(self.targets.sided)
+            amount, slot = self.targets.on_sides(said).flatten(1).topk(self.AT_MOST)
             finding = slot // 2
             shares = self.shares(style).view(-1, count, self.PICTURES) / self.PICTURES
             scale = (0.4 * self.scale(style).tanh()).exp()

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
 from radsynth.networks.canonical_lesions import CanonicalLesions
-from radsynth.networks.layout import Layout, target_regions
+from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.text import CrossAttention
-from radsynth.vocabulary import FINDINGS, TARGETS
 
 LAYOUT_AT = (16, 32, 64)
 """Sides of the maps to which the generator adds where the findings lie."""
@@ -117,8 +116,8 @@ class ReportGenerator(nn.Module):
         Give the blocks from 16x16 on learned maps of a canonical chest, and the picture a learned one, deformed by the
         style.
     layout
-        Show the maps of `LAYOUT_AT` where each finding lies by the words of the report, see `layout.Layout`, and add to
-        the picture what a finding looks like there, see `CanonicalLesions`.
+        What reports may say: the maps of `LAYOUT_AT` are shown where each finding lies by the words, see
+        `layout.Layout`, and to the picture is added what it looks like there, see `CanonicalLesions`.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class ReportGenerator(nn.Module):
         attention_at: tuple[int, ...] = (16,),
         attention_gate: float = 0.0,
         canonical_maps: bool = False,
-        layout: bool = False,
+        layout: Targets | None = None,
     ) -> None:
         super().__init__()
         style = 2 * condition_width
@@ -160,8 +159,8 @@ class ReportGenerator(nn.Module):
             }
         )
         shown = {r: channels[r] for r in LAYOUT_AT if r in channels}
-        self.layout = Layout(shown, noise_size) if layout else None
-        self.lesions = CanonicalLesions(style, size) if layout else None
+        self.layout = Layout(layout, shown, noise_size) if layout else None
+        self.lesions = CanonicalLesions(layout, style, size) if layout else None
         self.to_picture = _subpixel_conv(width, subpixel, gain=0.3)
 
     def forward(
@@ -186,10 +185,10 @@ class ReportGenerator(nn.Module):
         tokens, mask
             (B, T, token_width) features and (B, T) bool.
         said
-            (B, len(TARGETS)), how probable it is that the report says so; needed for a `layout`.
+            (B, targets), how probable it is that the report says so; needed for a `layout`.
         places
-            (b, n, 2, 2) with b <= B, as `layout.spots` takes them: of the first b pictures where the findings lie. The
-            noise decides it of the others.
+            (b, n, 2, 2) with b <= B, as `layout.Targets.spots` takes them: of the first b pictures where the findings
+            lie. The noise decides it of the others.
         """
         if self.layout is not None:
             drawn = self.layout.places(said, noise)
@@ -280,19 +279,27 @@ class ReportDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, size: int, width: int, subpixel: int, condition_width: int, *, names: bool = False, places: bool = False
+        self,
+        size: int,
+        width: int,
+        subpixel: int,
+        condition_width: int,
+        *,
+        names: Targets | None = None,
+        places: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = _Trunk(size, width, subpixel)
         channels = self.trunk.out_channels
         self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
-        self.names = nn.Linear(channels, len(TARGETS)) if names else None
-        self.shown = _conv(self.trunk.channels[-2:][0], len(FINDINGS), gain=1.0) if names else None
+        self.names = nn.Linear(channels, len(names.names)) if names else None
+        self.shown = _conv(self.trunk.channels[-2:][0], len(names.findings), gain=1.0) if names else None
         side = 8 * min(len(self.trunk.channels), 2)
-        self.shown_place = nn.Parameter(torch.zeros(1, len(FINDINGS), side, side)) if names and places else None
-        finding, region = target_regions(side)
-        self.register_buffer("finding", finding, persistent=False)
-        self.register_buffer("region", region / region.sum((1, 2), keepdim=True), persistent=False)
+        self.shown_place = nn.Parameter(torch.zeros(1, len(names.findings), side, side)) if names and places else None
+        if names:
+            region = names.regions(side)
+            self.register_buffer("finding", names.finding, persistent=False)
+            self.register_buffer("region", region / region.sum((1, 2), keepdim=True), persistent=False)
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
@@ -325,12 +332,12 @@ class ReportDiscriminator(nn.Module):
         return F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
 
     def evidence(self, seen: Seen) -> Tensor:
-        """Local evidence (B, len(FINDINGS), 16, 16), before a smooth maximum is taken of it; needs `names`."""
+        """Local evidence (B, findings, 16, 16), before a smooth maximum is taken of it; needs `names`."""
         evidence = self.shown(seen.finer)
         return (evidence if self.shown_place is None else evidence + self.shown_place).float()
 
     def named(self, seen: Seen) -> Tensor:
-        """Logits (B, len(TARGETS)) of findings on the pictures that were looked at; needs `names`."""
+        """Logits (B, targets) of findings on the pictures that were looked at; needs `names`."""
         evidence = SHARPNESS * self.evidence(seen)[:, self.finding] + self.region.log()
         local = evidence.flatten(2).logsumexp(2) / SHARPNESS
         return self.names(self.read(seen.features)).float() + local

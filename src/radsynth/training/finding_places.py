@@ -24,7 +24,7 @@ def finding_places(discriminator: ReportDiscriminator, data: ChestSet, device: D
     Returns
     -------
     places
-        (len(data), n, 2, 2) float32, as `networks.layout.spots` takes them; the middle where a finding is not named.
+        (len(data), n, 2, 2) float32, as `networks.layout.Targets.spots` takes them; the middle where none is named.
     usual
         (n, USUAL, USUAL): how often each place is one of them, on a side that a report names; each sums to 1.
     """

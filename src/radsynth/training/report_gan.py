@@ -41,6 +41,7 @@ from radsynth.losses.reconstruction import (
     texture_loss,
 )
 from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
+from radsynth.networks.layout import Targets
 from radsynth.networks.report_gan import PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
 from radsynth.networks.text import TextConditioner
 from radsynth.networks.vgg import Vgg
@@ -68,7 +69,7 @@ MAX_GRADIENT_NORM = 20.0
 class ReportBatch:
     """Pictures with their reports, and for each a report of other findings; `step` counts batches.
 
-    `places` (B, n, 2, 2) tells where the findings lie, as `networks.layout.spots` takes it.
+    `places` (B, n, 2, 2) tells where the findings lie, as `networks.layout.Targets.spots` takes it.
     """
 
     pictures: Tensor
@@ -139,10 +140,15 @@ class ReportGan(nn.Module):
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS))
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
-            tuple(attention_at), attention_gate, canonical_maps, layout,
+            tuple(attention_at), attention_gate, canonical_maps, Targets(TARGETS) if layout else None,
         )  # fmt: skip
         self.discriminator = ReportDiscriminator(
-            size, discriminator_width or width, subpixel, CONDITION_WIDTH, names=names, places=places
+            size,
+            discriminator_width or width,
+            subpixel,
+            CONDITION_WIDTH,
+            names=Targets(TARGETS) if names else None,
+            places=places,
         )
 
     def forward(self, noise: Tensor, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
