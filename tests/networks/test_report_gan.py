@@ -68,7 +68,7 @@ def test_smoothing_takes_whatever_comes_again_in_every_square_and_keeps_slopes(s
     assert torch.allclose(smoothed(slope, square)[..., 16:-16, 16:-16], slope[..., 16:-16, 16:-16], atol=1e-6)
     once = torch.zeros(1, 1, 48, 48)
     once[..., 24, 24] = 1
-    assert smoothed(once, square)[..., 24, 24] > 0.23
+    assert smoothed(once, square)[..., 24, 24] > 0.5
 
 
 def test_no_style_makes_sub_pixels_without_bounds(report: tuple) -> None:

@@ -53,5 +53,4 @@ def finding_places(discriminator: ReportDiscriminator, data: ChestSet, device: D
             places[named, k, s] = (SHARPNESS * logits.masked_fill(~near, -torch.inf)).softmax(1) @ (cells + 0.5) / USUAL
             here = found[np.isin(stated, (side, "both"))]
             usual[k] += torch.bincount(here, minlength=USUAL**2).view(USUAL, USUAL)
-    usual = F.avg_pool2d(usual[:, None], 3, 1, 1)[:, 0]
     return places, usual / usual.sum((1, 2), keepdim=True)
