@@ -109,8 +109,6 @@ def largest_gradient_difference(s: TrainReportGan) -> float:
     batch, found = random_batch(4, 64, 24, torch.float64), []
     for ours in (True, False):
         gan, encoder, vgg = (n.double() for n in networks(s, 64, 24))
-        if gan.generator.layout:
-            gan.generator.layout.mixed = gan.generator.layout.mixed.float()  # places are drawn in float32
         torch.set_default_dtype(torch.float64)
         torch.manual_seed(2)
         if ours:

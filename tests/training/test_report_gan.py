@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from radsynth.errors import RadsynthError
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
@@ -281,3 +282,13 @@ def test_training_gives_the_same_model_twice_and_it_survives_the_disk(chest_set:
     )
     assert {p.name for p in (tmp_path / "m").iterdir()} == {"weights.safetensors", "model.json"}
     assert load_model(tmp_path / "m")[1]["network"]["width"] == 4
+
+
+def test_a_model_of_another_version_is_told_in_one_line(tmp_path: Path) -> None:
+    gan = ReportGan(32, 4, 2, 8, 12)
+    save_model(tmp_path / "before", gan.state_dict(), {"network": gan.arguments | {"targets": 37}})
+    few = {name: weight for name, weight in gan.state_dict().items() if "labels" not in name}
+    save_model(tmp_path / "fewer", few, {"network": gan.arguments})
+    for folder in ("before", "fewer"):
+        with pytest.raises(RadsynthError, match="of another version.*train it again"):
+            load_report_gan(tmp_path / folder)

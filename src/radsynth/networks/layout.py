@@ -145,7 +145,7 @@ class Layout(nn.Module):
 
     def places(self, said: Tensor, noise: Tensor) -> Tensor:
         """Places (B, n, 2, 2) as `Targets.spots` takes them: one of the usual that the words allow."""
-        noise = torch.special.ndtr(noise.float() @ self.mixed).view(len(noise), -1, 2, 3)
+        noise = torch.special.ndtr(noise.to(self.mixed) @ self.mixed).view(len(noise), -1, 2, 3)
         sides = _regions(SIDES, USUAL).to(self.usual)
         weight = (self.usual[:, None] * sides)[None] * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
         shares = weight.flatten(3).cumsum(-1)

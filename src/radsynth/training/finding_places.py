@@ -14,6 +14,9 @@ from radsynth.training.device import Device
 from radsynth.training.findings import predict
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, ZONES
 
+READ_TOGETHER = 4096
+"""Pictures whose maps of evidence are held at a time."""
+
 
 def finding_places(discriminator: ReportDiscriminator, data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
     """On each side the place of most evidence for each sided finding that a report names, within the zone it names.
@@ -30,27 +33,32 @@ def finding_places(discriminator: ReportDiscriminator, data: ChestSet, device: D
     """
     count = len(SIDED_FINDINGS)
     places, usual = torch.full((len(data), count, 2, 2), 0.5), torch.full((count, USUAL, USUAL), 1e-6)
-    if discriminator.shown is None:
-        return places, usual / usual.sum((1, 2), keepdim=True)
 
     def seen(pictures: Tensor) -> Tensor:
         evidence = discriminator.evidence(discriminator.look(pictures))
         return F.interpolate(evidence, (USUAL, USUAL)).flatten(1)
 
-    cells = torch.cartesian_prod(torch.arange(USUAL), torch.arange(USUAL))
-    evidence = torch.from_numpy(predict(seen, data.pictures, len(data), device)).view(len(data), -1, USUAL, USUAL)
-    for k, finding in enumerate(SIDED_FINDINGS):
-        named = np.flatnonzero(data.frame[f"label_{finding}"].to_numpy() == 1)
-        zones = torch.stack([region_of(z, USUAL) for z in ZONES])[
-            [ZONES.index(z) for z in data.frame[f"zone_{finding}"].to_numpy()[named]]
-        ]
-        stated = data.frame[f"side_{finding}"].to_numpy()[named]
-        for s, side in enumerate(SIDES):
-            allowed = (zones * region_of(side, USUAL)).flatten(1) >= 0.5
-            logits = evidence[named, FINDINGS.index(finding)].flatten(1).masked_fill(~allowed, -torch.inf)
-            found = logits.argmax(1)
-            near = (cells[found][:, None] - cells).abs().amax(2) <= 1
-            places[named, k, s] = (SHARPNESS * logits.masked_fill(~near, -torch.inf)).softmax(1) @ (cells + 0.5) / USUAL
-            here = found[np.isin(stated, (side, "both"))]
-            usual[k] += torch.bincount(here, minlength=USUAL**2).view(USUAL, USUAL)
+    for first in range(0, len(data) if discriminator.shown is not None else 0, READ_TOGETHER):
+        part = np.arange(first, min(first + READ_TOGETHER, len(data)))
+        maps = predict(seen, lambda i, part=part: data.pictures(part[i]), len(part), device)
+        evidence = torch.from_numpy(maps).unflatten(1, (-1, USUAL**2))
+        for k, finding in enumerate(SIDED_FINDINGS):
+            rows = np.flatnonzero(data.labels[part, FINDINGS.index(finding)] == 1)
+            _place(data, part[rows], finding, evidence[rows, FINDINGS.index(finding)], places[:, k], usual[k])
     return places, usual / usual.sum((1, 2), keepdim=True)
+
+
+def _place(data: ChestSet, named: np.ndarray, finding: str, evidence: Tensor, places: Tensor, usual: Tensor) -> None:
+    """Write the places of one finding on the pictures `named`, by its evidence there, and count them in `usual`."""
+    cells = torch.cartesian_prod(torch.arange(USUAL), torch.arange(USUAL))
+    zones = torch.stack([region_of(zone, USUAL) for zone in ZONES])
+    zones = zones[[ZONES.index(zone) for zone in data.frame[f"zone_{finding}"].to_numpy()[named]]]
+    stated = data.frame[f"side_{finding}"].to_numpy()[named]
+    for s, side in enumerate(SIDES):
+        allowed = (zones * region_of(side, USUAL)).flatten(1) >= 0.5
+        logits = evidence.masked_fill(~allowed, -torch.inf)
+        found = logits.argmax(1)
+        near = (cells[found][:, None] - cells).abs().amax(2) <= 1
+        places[named, s] = (SHARPNESS * logits.masked_fill(~near, -torch.inf)).softmax(1) @ (cells + 0.5) / USUAL
+        here = found[np.isin(stated, (side, "both"))]
+        usual += torch.bincount(here, minlength=USUAL**2).view(USUAL, USUAL)

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from radsynth.errors import RadsynthError
 from radsynth.losses.reconstruction import (
     kl_to_standard_normal,
     l1_loss,
@@ -624,10 +625,14 @@ def load_report_gan(folder: str | Path) -> tuple[ReportGan, dict[str, Any]]:
     Raises
     ------
     RadsynthError
-        Where the folder holds no model.
+        Where the folder holds no model, or that of another version.
     """
     weights, description = load_model(folder)
-    gan = ReportGan(**description["network"])
-    for name, module in gan.named_children():
-        module.load_state_dict(part_of(weights, name))
+    try:
+        gan = ReportGan(**description["network"])
+        for name, module in gan.named_children():
+            module.load_state_dict(part_of(weights, name))
+    except (TypeError, RuntimeError):
+        expected = "one of this version: train it again, `dvc repro`"
+        raise RadsynthError("the report GAN is of another version", where=folder, expected=expected) from None
     return gan.eval().requires_grad_(False).to(memory_format=NETWORK_LAYOUT), description
