@@ -290,5 +290,5 @@ def test_a_model_of_another_version_is_told_in_one_line(tmp_path: Path) -> None:
     few = {name: weight for name, weight in gan.state_dict().items() if "labels" not in name}
     save_model(tmp_path / "fewer", few, {"network": gan.arguments})
     for folder in ("before", "fewer"):
-        with pytest.raises(RadsynthError, match="of another version.*train it again"):
+        with pytest.raises(RadsynthError, match=r"of another version.*train it again"):
             load_report_gan(tmp_path / folder)
