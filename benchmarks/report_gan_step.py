@@ -18,12 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radsynth.losses.reconstruction import kl_to_standard_normal, l1_loss, low_pass, perceptual_loss, texture_loss
+from radsynth.losses.reconstruction import (
+    kl_to_standard_normal,
+    l1_loss,
+    low_pass,
+    perceptual_loss,
+    texture_loss,
+    weighted_l1,
+)
 from radsynth.losses.relativistic import relativistic_loss
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan, load
 from radsynth.training.device import Device, pick_device
+from radsynth.training.finding_places import place_loss, small_spots
 from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
@@ -55,8 +63,8 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
         other = gan.conditioner(b.other_tokens, b.other_mask, b.other_view)
     half = (len(b.pictures) + 1) // 2
     mean, log_variance = encoder(b.pictures[:half])
-    noise = torch.randn(len(b.pictures), gan.noise_size)
-    noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
+    noise = torch.randn(len(b.pictures) - half, gan.noise_size)
+    noise = torch.cat([encoder.draw(mean, log_variance), noise])
     fake = gan.draw(noise, condition, b.tokens, b.mask, b.places[:half])
     rebuilt, target = fake[:half], b.pictures[:half]
     judge = gan.discriminator
@@ -73,6 +81,8 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(drawn.patches, seen.patches)
     loss = loss + s.weight_findings * masked_bce(judge.named(drawn), b.targets, LEARNED.to(b.targets))
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
+    spots = small_spots(gan.targets, b.targets[:half], b.places[:half], rebuilt.shape[-1])
+    loss = loss + s.weight_l1_small * weighted_l1(rebuilt, target, spots.amax(1, keepdim=True))
     crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
     loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
     loss.backward()
@@ -84,7 +94,8 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
     loss = loss + s.weight_patches * relativistic_loss(seen.patches, drawn.patches)
     named = masked_bce(judge.named(seen), b.targets, LEARNED.to(b.targets))
-    (s.weight_adversarial * loss + s.weight_findings * named).backward()
+    placed = place_loss(judge, seen, b.targets, b.places)
+    (s.weight_adversarial * loss + s.weight_findings * (named + s.weight_places * placed)).backward()
 
 
 def radsynth_step(gan: ReportGan, phases: list[Phase], batch: ReportBatch) -> None:

@@ -153,6 +153,8 @@ class TrainReportGan(Section):
     ema_half_life_images: Positive
     weight_adversarial: Weight
     weight_l1: Weight
+    weight_l1_small: Weight
+    """Of L1 where small round findings lie, beside that of the whole picture, in which they hardly count."""
     weight_l2: Weight
     weight_perceptual: Weight
     weight_texture: Weight
@@ -168,6 +170,8 @@ class TrainReportGan(Section):
     """Every second step the mismatched report is like the own one: its sides exchanged, or the nearest findings."""
     weight_findings: Weight
     """Of naming findings and sides: the discriminator learns it on real pictures, the generator from it (AC-GAN)."""
+    weight_places: Weight
+    """In that, of where small round findings lie: the discriminator's evidence of them should be highest there."""
     discriminator_places: bool
     """The discriminator knows where in the picture it finds something, so that it can tell left from right."""
     switch_sides: bool
@@ -181,6 +185,8 @@ class TrainReportGan(Section):
     posterior_pixels: Positive
     """Side of what the posterior encoder sees of a picture; the coarser, the more must be learned from the report."""
     weight_kl: Weight
+    whiten_noise: bool
+    """The noise of all training pictures together is kept standard normal: what is drawn varies as they do."""
     discriminator_shift_pixels: Annotated[int, Field(ge=0)]
     """By which pictures, real or drawn, are moved at most before the discriminator sees them."""
     r1_gamma: Weight

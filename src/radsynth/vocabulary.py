@@ -27,6 +27,9 @@ SIDED_FINDINGS: tuple[str, ...] = tuple(
 )
 """Findings that can be on the patient's left, right or both."""
 
+ROUND_FINDINGS: tuple[str, ...] = ("nodule",)
+"""Findings that are a small round shadow by definition, and are found in a picture by that."""
+
 SIDES: tuple[str, ...] = ("", "left", "right", "both")
 """The PATIENT's side, not the picture's: on a frontal image the patient's left is on the right. "" is not stated."""
 

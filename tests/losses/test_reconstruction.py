@@ -12,6 +12,7 @@ from radsynth.losses.reconstruction import (
     low_pass,
     perceptual_loss,
     texture_loss,
+    weighted_l1,
 )
 
 
@@ -54,3 +55,13 @@ def test_texture_is_compared_place_by_place() -> None:
     grain = torch.randn(1, 3, 32, 32)
     left = grain * (torch.arange(32) < 16)
     assert texture_loss([left], [left.flip(3)]).item() > 1
+
+
+def test_weighted_l1_is_a_mean_over_the_places_that_have_weight() -> None:
+    fake, real = torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)
+    fake[0, 0, 1, 1], fake[1, 0, 3, 3] = 3.0, 100.0
+    weight = torch.zeros(2, 1, 4, 4)
+    weight[0, 0, 1, 1], weight[0, 0, 1, 2] = 1.0, 2.0
+    assert weighted_l1(fake, real, weight).item() == pytest.approx(1.0)
+    assert weighted_l1(fake, real, torch.ones_like(weight)).item() == pytest.approx(l1_loss(fake, real).item())
+    assert weighted_l1(fake, real, torch.zeros_like(weight)).item() == 0

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radsynth.networks.report_gan import Seen
+from radsynth.networks.layout import SIDES, Targets
+from radsynth.networks.report_gan import ReportDiscriminator, Seen
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import pick_device
-from radsynth.training.finding_places import finding_places
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
+from radsynth.training.finding_places import add_seen_places, place_loss, small_places
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS
 
 EFFUSION = SIDED_FINDINGS.index("effusion")
 
@@ -34,14 +35,58 @@ def test_the_place_is_the_brightest_of_the_side_and_zone_that_the_report_names(c
     pixels[:, low : low + cell, size // 8 : size // 8 + cell] = 20000
     pixels[:, low : low + cell, -size // 8 : cell - size // 8] = 20000
     bright = ChestSet(chest_set.frame, pixels, chest_set.tokens, chest_set.lengths, chest_set.switched)
-    places, usual = finding_places(SeesBrightness(), bright, pick_device("32-true"))
+    places, usual = small_places(bright, pick_device("32-true"))
+    add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
+    usual /= usual.sum((1, 2), keepdim=True)
     named = chest_set.frame["label_effusion"].to_numpy() == 1
     found = places[named, EFFUSION]
     assert (found[..., 0] > 0.75).all()
     assert (found[:, 0, 1] > 0.8).all()
     assert (found[:, 1, 1] < 0.2).all()
     assert (places[~named] == 0.5).all()
-    assert torch.allclose(usual.sum((1, 2)), torch.ones(len(usual)))
     left = (chest_set.frame["side_effusion"] == "left").mean() / named.mean()
     assert abs(float(usual[EFFUSION, :, 8:].sum()) - left) < 0.01
     assert usual[EFFUSION, 11:].sum() > 0.99
+
+
+def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) -> None:
+    size = chest_set.size
+    frame = chest_set.frame.assign(label_nodule=0, side_nodule="", zone_nodule="")
+    frame.loc[0, ["label_nodule", "side_nodule", "zone_nodule"]] = [1, "right", "mid"]
+    rows, columns = np.mgrid[:size, :size]
+    radius, y, x = 0.035 * size, 0.45 * size, 0.3 * size
+    ball = np.sqrt(np.clip(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0, None))
+    pixels = np.zeros_like(chest_set.pixels)
+    pixels[frame["image_row"].iloc[0]] = (10000 + 20000 * ball).astype(np.uint16)
+    pixels[frame["image_row"].iloc[0], : size // 3] = 60000  # what the discriminator sees more of
+    balls = ChestSet(frame, pixels, chest_set.tokens, chest_set.lengths, chest_set.switched)
+    places, usual = small_places(balls, pick_device("32-true"))
+    add_seen_places(SeesBrightness(), balls, places, usual, pick_device("32-true"))
+    nodule, right = SIDED_FINDINGS.index("nodule"), SIDES.index("right")
+    assert torch.allclose(places[0, nodule, right], torch.tensor([0.45, 0.3]) + 0.5 / size, atol=1.0 / size)
+    assert usual[nodule].argmax() == 7 * 16 + 4 or usual[nodule].argmax() == 7 * 16 + 5
+
+
+def test_evidence_of_a_nodule_is_wanted_where_it_lies() -> None:
+    targets = Targets(TARGETS, small=("nodule",))
+    judge = ReportDiscriminator(64, 4, 1, 16, names=targets, places=True)
+    seen = judge.look(torch.zeros(3, 1, 64, 64))
+    said, places = torch.zeros(3, len(TARGETS)), torch.full((3, len(SIDED_FINDINGS), 2, 2), 0.5)
+    said[0, [TARGETS.index("nodule"), TARGETS.index("nodule_left")]] = 1
+    said[1, [TARGETS.index("mass"), TARGETS.index("mass_left")]] = 1
+    places[0, SIDED_FINDINGS.index("nodule"), SIDES.index("left")] = torch.tensor([0.3, 0.7])
+    loss = place_loss(judge, seen, said, places)
+    loss.backward()
+    wanted = judge.shown_place.grad[0]
+    assert divmod(int(wanted[FINDINGS.index("nodule")].argmin()), 16) == (4, 11)
+    assert not wanted[[k for k, f in enumerate(FINDINGS) if f != "nodule"]].any()
+    assert not place_loss(judge, seen, torch.zeros(3, len(TARGETS)), places)
+    assert not place_loss(ReportDiscriminator(64, 4, 1, 16, names=Targets(TARGETS)), seen, said, places)
+
+
+def test_what_is_small_is_named_by_what_is_seen_at_one_place_alone() -> None:
+    targets = Targets(TARGETS, small=("nodule",))
+    judge = ReportDiscriminator(64, 4, 1, 16, names=targets)
+    seen = judge.look(torch.randn(2, 1, 64, 64))
+    changed = judge.named(seen) != judge.named(seen._replace(features=seen.features + 1))
+    assert {t for t, c in zip(TARGETS, changed.all(0), strict=True) if not c} == {t for t in TARGETS if "nodule" in t}

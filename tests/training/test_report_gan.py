@@ -46,6 +46,7 @@ SETTINGS = TrainReportGan(
     ema_half_life_images=16,
     weight_adversarial=1.0,
     weight_l1=10.0,
+    weight_l1_small=1.0,
     weight_l2=1.0,
     weight_perceptual=1.0,
     weight_texture=1.0,
@@ -55,6 +56,7 @@ SETTINGS = TrainReportGan(
     weight_mismatch=0.5,
     hard_mismatch=True,
     weight_findings=1.0,
+    weight_places=0.1,
     discriminator_places=True,
     switch_sides=True,
     attention_gate=0.5,
@@ -64,6 +66,7 @@ SETTINGS = TrainReportGan(
     discriminator_width=4,
     balance_findings=0.0,
     weight_kl=0.01,
+    whiten_noise=True,
     discriminator_shift_pixels=0,
     r1_gamma=1.0,
     r1_every=2,
@@ -83,7 +86,7 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     settings = SETTINGS.model_copy(update=changes)
     gan = ReportGan(32, 4, 2, 8, 12, names=True, places=True)
     gan.conditioner.requires_grad_(False)
-    encoder = PosteriorEncoder(32, 4, 2, 8)
+    encoder = PosteriorEncoder(32, 4, 2, 8, whiten=True)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
     phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)))
     return gan, encoder, phases, report_batches(chest_set, anywhere(chest_set), 4, 0)(0)
@@ -101,7 +104,7 @@ def test_the_discriminator_learns_to_name_findings_before_the_game(chest_set: Ch
         return float(masked_bce(logits, torch.from_numpy(chest_set.targets), learned))
 
     before = error()
-    warm_up_naming(discriminator, chest_set, 1280, 0, pick_device())
+    warm_up_naming(discriminator, chest_set, anywhere(chest_set), 1280, 0, pick_device())
     assert error() < 0.9 * before
 
 

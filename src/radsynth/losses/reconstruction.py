@@ -12,6 +12,12 @@ def l1_loss(fake: Tensor, real: Tensor) -> Tensor:
     return (fake.float() - real.float()).abs().mean()
 
 
+def weighted_l1(fake: Tensor, real: Tensor, weight: Tensor) -> Tensor:
+    """Absolute difference in float32, a mean over places weighted by `weight` >= 0 (broadcast); 0 where it is 0."""
+    weight = weight.expand_as(real)
+    return ((fake.float() - real.float()).abs() * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
 def l2_loss(fake: Tensor, real: Tensor) -> Tensor:
     """Mean squared difference, in float32."""
     return (fake.float() - real.float()).square().mean()

@@ -49,9 +49,16 @@ class Targets:
 
     A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of sided
     findings.
+
+    Parameters
+    ----------
+    names
+        Of all targets.
+    small
+        The sided findings that can be told by what is seen at one place alone.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], small: Sequence[str] = ()) -> None:
         self.names = tuple(names)
         parts = [name.rpartition("_") for name in names]
         self.places = tuple(place if place in SIDES + ZONES else "" for _, _, place in parts)
@@ -64,6 +71,9 @@ class Targets:
                 for name, (f, _, _), place in zip(names, parts, self.places, strict=True)
             ]
         )
+        self.small = tuple(small)
+        self.small_column = torch.tensor([self.findings[k] in self.small for k in self.finding])
+        """Of each target: whether it is of a small finding."""
         self._rows = [self.findings.index(f) for f in self.sided]
         self._columns = {
             places: [[self.names.index(f"{f}_{place}") for place in places] for f in self.sided]

@@ -14,6 +14,7 @@ from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deforme
 from radsynth.networks.canonical_lesions import CanonicalLesions
 from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.text import CrossAttention
+from radsynth.networks.whitening import Whitening
 
 LAYOUT_AT = (16, 32, 64)
 """Sides of the maps to which the generator adds where the findings lie."""
@@ -272,7 +273,8 @@ class ReportDiscriminator(nn.Module):
     that it is taken of. With `names` it also says what findings there are, on which side and in which zone, without the
     report, as an auxiliary classifier (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's
     maps of 16x16, where a small mass is more than a part of one place. A finding has one map of evidence, looked at in
-    a side or a zone for those: what a mass looks like is learned from all masses.
+    a side or a zone for those: what a mass looks like is learned from all masses. What is small by definition is named
+    by local evidence alone: from maxima over the picture a few dozen examples are learned by heart.
 
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
@@ -292,6 +294,7 @@ class ReportDiscriminator(nn.Module):
         self.trunk = _Trunk(size, width, subpixel)
         channels = self.trunk.out_channels
         self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
+        self.targets = names
         self.names = nn.Linear(channels, len(names.names)) if names else None
         self.shown = _conv(self.trunk.channels[-2:][0], len(names.findings), gain=1.0) if names else None
         side = 8 * min(len(self.trunk.channels), 2)
@@ -299,6 +302,7 @@ class ReportDiscriminator(nn.Module):
         if names:
             region = names.regions(side)
             self.register_buffer("finding", names.finding, persistent=False)
+            self.register_buffer("whole", (~names.small_column).float(), persistent=False)
             self.register_buffer("region", region / region.sum((1, 2), keepdim=True), persistent=False)
         self.last = _conv(channels, channels)
         self.realism = nn.Linear(16 * channels, 1)
@@ -340,7 +344,7 @@ class ReportDiscriminator(nn.Module):
         """Logits (B, targets) of findings on the pictures that were looked at; needs `names`."""
         evidence = SHARPNESS * self.evidence(seen)[:, self.finding] + self.region.log()
         local = evidence.flatten(2).logsumexp(2) / SHARPNESS
-        return self.names(self.read(seen.features)).float() + local
+        return self.whole * self.names(self.read(seen.features)).float() + local
 
     def forward(self, picture: Tensor, condition: Tensor) -> Tensor:
         """Logits (B,), positive for real and agreeing."""
@@ -359,14 +363,28 @@ class PosteriorEncoder(nn.Module):
     seen
         Side of what it sees, pixels: means over squares of the picture. What they do not show the noise cannot tell,
         so the generator has to learn it from the report. By default the whole picture.
+    whiten
+        See `Whitening`.
     """
 
-    def __init__(self, size: int, width: int, subpixel: int, noise_size: int, seen: int | None = None) -> None:
+    def __init__(
+        self, size: int, width: int, subpixel: int, noise_size: int, seen: int | None = None, whiten: bool = False
+    ) -> None:
         super().__init__()
         self.square = max(size // (seen or size), 1)
         self.trunk = _Trunk(size // self.square, width, max(subpixel // self.square, 1))
         self.out = nn.Linear(16 * self.trunk.out_channels, 2 * noise_size)
         nn.init.normal_(self.out.weight, std=0.1)
+        self.whitening = Whitening(noise_size) if whiten else None
+
+    def draw(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """Noise (B, noise_size) float32 of the posteriors; while training, they count in what it is whitened by."""
+        noise = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        if self.whitening is None:
+            return noise
+        if self.training:
+            self.whitening.follow(mean, log_variance)
+        return self.whitening(noise)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) -> mean and log-variance, each (B, noise_size) float32; the log-variance lies in -8..2."""

@@ -63,10 +63,9 @@ def warmed_cosine(seen: int, images_seen: int, batch_size: int, rate: float) -> 
 def labels_phase(
     name: str,
     network: nn.Module,
-    read: Callable[[Tensor], Tensor],
+    loss_of: Callable[[Tensor, Tensor], Tensor],
     data: ChestSet,
     labels: np.ndarray,
-    weight: Tensor,
     plan: FindingsPlan,
     device: Device,
     max_gradient_norm: float | None = None,
@@ -75,12 +74,10 @@ def labels_phase(
 
     Parameters
     ----------
-    read
-        Pictures (B, 1, S, S) -> logits (B, K) by `network`.
+    loss_of
+        Pictures (B, 1, S, S) and their labels -> the loss of `network`.
     labels
-        (len(data), K): 1, 0 or NaN.
-    weight
-        (K,) of the columns, on the device.
+        (len(data), ...).
     """
 
     def batch_at(seen: int) -> tuple[Tensor, Tensor]:
@@ -91,10 +88,9 @@ def labels_phase(
     def accumulate(batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         pictures, wanted = (t.to(device.device, non_blocking=True) for t in batch)
         with device.autocast():
-            logits = read(pictures)
-        loss = masked_bce(logits, wanted, weight)
+            loss = loss_of(pictures, wanted)
         loss.backward()
-        return {"cross_entropy": loss.detach()}
+        return {"loss": loss.detach()}
 
     def rate(seen: int) -> float:
         return warmed_cosine(seen, plan.images_seen, plan.batch_size, plan.learning_rate)
@@ -132,7 +128,11 @@ def train_findings(
     weight = torch.from_numpy(learnable(labels).astype(np.float32)).to(device.device)
     network.to(device.device, memory_format=NETWORK_LAYOUT)
     ema = Ema(network, plan.ema_half_life_images)
-    phase, batch_at = labels_phase("findings", network, network, data, labels, weight, plan, device)
+
+    def loss_of(pictures: Tensor, wanted: Tensor) -> Tensor:
+        return masked_bce(network(pictures), wanted, weight)
+
+    phase, batch_at = labels_phase("findings", network, loss_of, data, labels, plan, device)
 
     def validate(_: int) -> dict[str, float]:
         chosen = sets.get("validation", data)

@@ -3,13 +3,15 @@
 With a report's features t, its condition c (from a conditioner trained on finding labels and then frozen), noise z, a
 real picture x and a report c' of other findings, a batch is cut in two halves: one draws z from the posterior E(x) and
 must reconstruct x, the other draws z from N(0, I) and is only judged. So the L1 loss does not average the noise away.
+What E(x) of all training pictures is together is whitened to N(0, I) (`networks.whitening`).
 
     L_D = w_adv [ f(D(G(z,t), c) - D(x, c)) + w_mis f(D(x, c') - D(x, c)) + w_pat f(P(G) - P(x)) ] + gamma/2 (R1 + R2)
     L_G = w_adv [ f(D(x, c) - D(G(z,t), c)) + w_pat f(P(x) - P(G)) ]
-          + w_l1 |G - x|_1 + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1
+          + w_l1 |G - x|_1 + w_small |G - x|_1 where small findings lie + w_l2 |G - x|_2^2 + w_perc |VGG(G) - VGG(x)|_1
           + w_tex |s(VGG(G)) - s(VGG(x))|_1 + w_kl KL(E(x) || N(0, I))     (first half)
 
-    and w_find BCE(C(x), y) to L_D, w_find BCE(C(G(z,t)), y) to L_G, with y the findings and sides of the report
+    and w_find [BCE(C(x), y) + w_pl CE(e(x), p)] to L_D, w_find BCE(C(G(z,t)), y) to L_G, with y the findings and sides
+    of the report, p where a small one lies (`finding_places.py`), e the evidence of it, place by place
 
 with P the discriminator's patch logits, C its naming of findings (Odena et al. 2017, AC-GAN, on real pictures alone),
 s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6), and f = softplus: the relativistic
@@ -40,6 +42,7 @@ from radsynth.losses.reconstruction import (
     low_pass,
     perceptual_loss,
     texture_loss,
+    weighted_l1,
 )
 from radsynth.losses.relativistic import gradient_penalty, relativistic_loss
 from radsynth.networks.layout import Targets
@@ -50,13 +53,13 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.finding_places import finding_places
+from radsynth.training.finding_places import add_seen_places, place_loss, small_places, small_spots
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
-from radsynth.vocabulary import TARGETS, VIEWS
+from radsynth.vocabulary import ROUND_FINDINGS, TARGETS, VIEWS
 
 CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
@@ -139,16 +142,17 @@ class ReportGan(nn.Module):
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS))
+        self.targets = targets = Targets(TARGETS, small=ROUND_FINDINGS)
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
-            tuple(attention_at), attention_gate, canonical_maps, Targets(TARGETS) if layout else None,
+            tuple(attention_at), attention_gate, canonical_maps, targets if layout else None,
         )  # fmt: skip
         self.discriminator = ReportDiscriminator(
             size,
             discriminator_width or width,
             subpixel,
             CONDITION_WIDTH,
-            names=Targets(TARGETS) if names else None,
+            names=targets if names else None,
             places=places,
         )
 
@@ -262,20 +266,34 @@ def train_conditioner(
 def warm_up_naming(
     discriminator: ReportDiscriminator,
     data: ChestSet,
+    places: Tensor,
     images_seen: int,
     seed: int,
     device: Device,
     batch_size: int = 16,
+    weight_places: float = 0.0,
 ) -> None:
     """Teach a fresh discriminator to name findings and sides on real pictures, before the game begins.
 
     In the small batches of the game it hardly learns the small ones, and what it cannot name it cannot ask for.
+
+    Parameters
+    ----------
+    places
+        (len(data), n, 2, 2): of the small findings, see `finding_places.small_places`.
     """
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
-    phase, batch_at = labels_phase(
-        "naming", discriminator, lambda pictures: discriminator.named(discriminator.look(pictures)),
-        data, data.targets, learned, FindingsPlan(images_seen, batch_size, 1e-3, seed), device, MAX_GRADIENT_NORM,
-    )  # fmt: skip
+    targets = len(TARGETS)
+
+    def loss_of(pictures: Tensor, wanted: Tensor) -> Tensor:
+        seen, said = discriminator.look(pictures), wanted[:, :targets]
+        places = wanted[:, targets:].unflatten(1, (-1, 2, 2))
+        named = masked_bce(discriminator.named(seen), said, learned)
+        return named + weight_places * place_loss(discriminator, seen, said, places)
+
+    labels = np.concatenate([data.targets, places.flatten(1).numpy()], 1)
+    plan = FindingsPlan(images_seen, batch_size, 1e-3, seed)
+    phase, batch_at = labels_phase("naming", discriminator, loss_of, data, labels, plan, device, MAX_GRADIENT_NORM)
     train(
         what="naming findings on real X-rays",
         phases=[phase],
@@ -304,7 +322,10 @@ def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tup
         canonical_maps=s.canonical_maps,
         layout=s.layout,
     )
-    return gan, PosteriorEncoder(size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels)
+    encoder = PosteriorEncoder(
+        size, max(s.width // 2, 4), s.subpixel, s.noise_size, s.posterior_pixels, whiten=s.whiten_noise
+    )
+    return gan, encoder
 
 
 def build_phases(
@@ -353,8 +374,8 @@ def build_phases(
             with torch.no_grad():
                 condition = gan.conditioner(b.tokens, b.mask, b.view)
             mean, log_variance = encoder(b.pictures[:half])
-            noise = torch.randn(len(b.pictures), gan.noise_size, device=device.device)
-            noise = torch.cat([mean + noise[:half] * (log_variance / 2).exp(), noise[half:]])
+            noise = torch.randn(len(b.pictures) - half, gan.noise_size, device=device.device)
+            noise = torch.cat([encoder.draw(mean, log_variance), noise])
             fake = gan.draw(noise, condition, b.tokens, b.mask, b.places[:half])
             drawn["fake"], drawn["condition"] = fake.detach(), condition
             rebuilt, target = fake[:half], b.pictures[:half]
@@ -378,6 +399,9 @@ def build_phases(
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l1 * losses["g_l1"]
+            if s.weight_l1_small:
+                losses["g_l1_small"] = small_l1(rebuilt, target, b.targets[:half], b.places[:half])
+                loss = loss + s.weight_l1_small * losses["g_l1_small"]
             if s.weight_l2:
                 losses["g_l2"] = l2_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l2 * losses["g_l2"]
@@ -416,7 +440,8 @@ def build_phases(
             loss = s.weight_adversarial * loss
             if s.weight_findings:
                 losses["d_findings"] = named(on_pictures, b.targets)
-                loss = loss + s.weight_findings * losses["d_findings"]
+                losses["d_places"] = place_loss(discriminator, on_pictures, b.targets, b.places)
+                loss = loss + s.weight_findings * (losses["d_findings"] + s.weight_places * losses["d_places"])
         if s.r1_gamma and batch.step % s.r1_every == 0:
             twice = torch.cat([condition, condition])
             with device.autocast():
@@ -425,6 +450,11 @@ def build_phases(
         loss.backward()
         losses |= {"logit_real": on_real.mean(), "logit_fake": on_fake.mean()}
         return {name: value.detach() for name, value in losses.items()}
+
+    def small_l1(rebuilt: Tensor, target: Tensor, said: Tensor, places: Tensor) -> Tensor:
+        """L1 where small findings lie: of all places they are too few to count."""
+        spots = small_spots(gan.targets, said, places, rebuilt.shape[-1])
+        return weighted_l1(rebuilt, target, spots.amax(1, keepdim=True))
 
     def decaying(rate: float) -> Callable[[int], float]:
         return lambda seen: linear_decay(seen, s.images_seen, rate)
@@ -496,7 +526,7 @@ def report_batches(
     Parameters
     ----------
     places
-        (len(data), n, 2, 2), see `finding_places`.
+        (len(data), n, 2, 2), see `finding_places.py`.
     balance
         See `balanced`.
     hard
@@ -550,13 +580,15 @@ def train_report_gan(
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
+    places, usual = small_places(data, device)
     if settings.weight_findings and settings.naming_warmup_images:
         warm_up_naming(
-            gan.discriminator, data, settings.naming_warmup_images, seed, device, batch_size=4 * settings.batch_size
-        )
-    places, usual = finding_places(gan.discriminator, data, device)
+            gan.discriminator, data, places, settings.naming_warmup_images, seed, device,
+            batch_size=4 * settings.batch_size, weight_places=settings.weight_places,
+        )  # fmt: skip
     if settings.layout:
-        gan.generator.layout.usual.copy_(usual)
+        add_seen_places(gan.discriminator, data, places, usual, device)
+        gan.generator.layout.usual.copy_(usual / usual.sum((1, 2), keepdim=True))
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
