@@ -9,6 +9,7 @@ the test split is not read, and nothing that a stage made is touched.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +25,7 @@ from radsynth.files import read_json, write_json
 from radsynth.reports.encode import load_encoder
 from radsynth.settings import TrainReportGan, load
 from radsynth.training.chest_data import ChestSet, load_chest
-from radsynth.training.device import Device, pick_device
+from radsynth.training.device import pick_device
 from radsynth.training.findings import load_findings
 from radsynth.training.perceptual import load_perceptual
 from radsynth.training.report_gan import ReportGan, generate, train_report_gan
@@ -39,12 +40,11 @@ SHOWN = (
 )  # fmt: skip
 
 
-def draw(gan: ReportGan, data: ChestSet, rows: np.ndarray, path: Path, seed: int, device: Device) -> None:
-    """A sheet of reports: the real picture, then one a noise."""
-    drawn = [generate(gan, *data.text(rows), seed=seed + k, device=device) for k in range(NOISES)]
+def sheet(data: ChestSet, rows: np.ndarray, drawn: Sequence[np.ndarray], path: Path) -> None:
+    """Reports, each with the real picture and then one a noise; `drawn` has (len(rows), S, S) of every noise."""
     reals = data.pictures(rows)[:, 0].numpy()
     pictures = [[real, *(d[i] for d in drawn)] for i, real in enumerate(reals)]
-    titles = ["real", *(f"noise {k + 1}" for k in range(NOISES))]
+    titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn)))]
     picture_grid(pictures, path, row_titles=data.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
 
 
@@ -56,23 +56,25 @@ def try_out(own: TrainReportGan, seed: int, folder: Path) -> dict[str, float | N
     six = np.unique(np.linspace(0, len(validation) - 1, 6).astype(int))
 
     def show(seen: int, gan: ReportGan) -> None:
-        draw(gan, validation, six, folder / f"{seen:07d}.png", seed, device)
+        text = validation.text(six)
+        drawn = [generate(gan, *text, seed=seed + k, device=device) for k in range(NOISES)]
+        sheet(validation, six, drawn, folder / f"{seen:07d}.png")
 
     gan, _ = train_report_gan(sets, vgg, own, seed=seed, device=device, show=show)
-    for k, finding in enumerate(FINDINGS):
-        if len(rows := np.flatnonzero(validation.labels[:, k] == 1)[:6]):
-            draw(gan, validation, rows, folder / f"{finding}.png", seed, device)
     lesions = true_lesions(validation, "data/raw/chest", FINDINGS)
     masks = dict(zip(zip(lesions.rows, lesions.findings, strict=True), lesions.masks, strict=True))
     known = read_json("data/chest/embeddings/encoder.json")
-    with TemporaryDirectory(prefix="radsynth-drawn-") as drawn:
-        found, _, _ = evaluate_report_gan(
+    with TemporaryDirectory(prefix="radsynth-drawn-") as kept:
+        found, drawn, _ = evaluate_report_gan(
             gan, load_findings("models/classifier").to(device.device), sets["train"], validation,
             pooled=np.load("data/chest/embeddings/pooled.npy", mmap_mode="r"),
             encoder=load_encoder(known["encoder"], max_tokens=known["max_tokens"]), masks=masks, samples=NOISES,
             counterfactuals=load().evaluate_report_gan.counterfactuals, bootstrap=BOOTSTRAP, seed=seed, device=device,
-            folder=drawn, split="validation",
+            folder=kept, split="validation",
         )  # fmt: skip
+        for k, finding in enumerate(FINDINGS):
+            if len(rows := np.flatnonzero(validation.labels[:, k] == 1)[:6]):
+                sheet(validation, rows, [noise[rows] for noise in drawn.pictures], folder / f"{finding}.png")
     write_json(folder / "figures.json", {"settings": own.model_dump(), "seed": seed, **found})
     return {name: found["figures"][name]["value"] for name in SHOWN if name in found["figures"]}
 
