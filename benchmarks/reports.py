@@ -19,7 +19,8 @@ import torch
 from lxml import etree
 
 from radsynth.reports import clean, findings
-from radsynth.reports.encode import TextEncoder, encode, load_encoder
+from radsynth.reports.encode import TextEncoder, encode_reports, load_encoder
+from radsynth.reports.findings import split_sentences
 from radsynth.reports.parse import parse_report, parse_reports
 from radsynth.schemas import RAW_REPORTS
 from radsynth.sources.archives import iter_members
@@ -58,11 +59,11 @@ def for_each(work: Callable[[bytes], object], documents: list[bytes]) -> None:
         work(document)
 
 
-def one_at_a_time(texts: list[str], encoder: TextEncoder) -> list[np.ndarray]:
-    """The loop as it is usually written: one text, one forward pass, float32."""
+def one_at_a_time(sentences: list[str], encoder: TextEncoder) -> list[np.ndarray]:
+    """The loop as it is usually written: one sentence, one forward pass, float32."""
     vectors = []
-    for text in texts:
-        inputs = encoder.tokenizer([text], return_tensors="pt", truncation=True, max_length=encoder.max_tokens)
+    for sentence in sentences:
+        inputs = encoder.tokenizer([sentence], return_tensors="pt", truncation=True, max_length=encoder.max_tokens)
         with torch.no_grad():
             hidden = encoder.model(**inputs.to(encoder.model.device)).last_hidden_state
         vectors.append(hidden[0].cpu().numpy())
@@ -81,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, help="folder with NLMCXR_reports.tgz")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--texts", type=int, default=256, help="reports to encode")
+    parser.add_argument("--sentences", type=int, default=512, help="sentences to encode")
     options = parser.parse_args()
     raw = load(options.folder)
     documents = list(raw["xml"])
@@ -98,24 +99,24 @@ def main() -> None:
     print(f"reports: parsing, cleaning, labels, tables: {whole:.2f} s (goal: at most 3)")
 
     prompts = list(parse_reports(raw)[0]["prompt"])
-    distinct = list(dict.fromkeys(prompts))
-    texts = distinct[:: max(1, len(distinct) // options.texts)][: options.texts]
+    written = [sentence for prompt in prompts for sentence in split_sentences(prompt) or [""]]
+    distinct = list(dict.fromkeys(written))
+    sentences = distinct[:: max(1, len(distinct) // options.sentences)][: options.sentences]
     encoder = load_encoder()
-    encode(texts[:8], encoder), one_at_a_time(texts[:8], encoder)
+    encode_reports(sentences[:8], encoder), one_at_a_time(sentences[:8], encoder)
     ratios = []
     for _ in range(max(1, options.rounds // 2)):
-        plain = seconds(lambda: one_at_a_time(texts, encoder))
-        ratios.append(plain / seconds(lambda: encode(texts, encoder)))
-    tokens, lengths, _ = encode(texts, encoder)
-    plain_vectors = np.concatenate(one_at_a_time(texts, encoder))
-    ours = np.concatenate([row[:length] for row, length in zip(tokens, lengths, strict=True)]).astype(np.float32)
+        plain = seconds(lambda: one_at_a_time(sentences, encoder))
+        ratios.append(plain / seconds(lambda: encode_reports(sentences, encoder)))
+    plain_vectors = np.concatenate(one_at_a_time(sentences, encoder))
+    ours = encode_reports(sentences, encoder).vectors.astype(np.float32)
     difference = np.linalg.norm(ours - plain_vectors) / np.linalg.norm(plain_vectors)
     batching = statistics.median(ratios)
-    repeated = len(prompts) / len(distinct)
+    repeated = len(written) / len(distinct)
     print(
         f"reports: BERT features: {batching * repeated:.2f} x the one-at-a-time loop (goal: at least 2): "
-        f"{batching:.2f} x by batches of like length in {encoder.precision} ({len(texts)} texts measured, vectors "
-        f"differ by {difference:.4f}), {repeated:.2f} x by encoding each of {len(distinct)} distinct texts once"
+        f"{batching:.2f} x by batches of like length in {encoder.precision} ({len(sentences)} sentences measured, "
+        f"vectors differ by {difference:.4f}), {repeated:.2f} x by encoding each of {len(distinct)} distinct ones once"
     )
 
 

@@ -9,7 +9,6 @@ the test split is not read, and nothing that a stage made is touched.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,16 +19,16 @@ from pydantic import ValidationError
 from radsynth.errors import RadsynthError, one_line_errors
 from radsynth.evaluation.report_gan import evaluate_report_gan
 from radsynth.explain.study import true_lesions
-from radsynth.figures import picture_grid
 from radsynth.files import read_json, write_json
 from radsynth.reports.encode import load_encoder
 from radsynth.settings import TrainReportGan, load
-from radsynth.training.chest_data import ChestSet, load_chest
+from radsynth.training.chest_data import load_chest
 from radsynth.training.device import pick_device
 from radsynth.training.findings import load_findings
 from radsynth.training.perceptual import load_perceptual
 from radsynth.training.report_gan import ReportGan, generate, train_report_gan
 from radsynth.vocabulary import FINDINGS
+from stages.evaluate_report_gan import draw_reports
 
 NOISES = 4
 BOOTSTRAP = 200
@@ -38,14 +37,6 @@ SHOWN = (
     "counterfactual_side_read", "counterfactual_side_share_following", "counterfactual_negated_logit_change",
     "counterfactual_size_share_following",
 )  # fmt: skip
-
-
-def sheet(data: ChestSet, rows: np.ndarray, drawn: Sequence[np.ndarray], path: Path) -> None:
-    """Reports, each with the real picture and then one a noise; `drawn` has (len(rows), S, S) of every noise."""
-    reals = data.pictures(rows)[:, 0].numpy()
-    pictures = [[real, *(d[i] for d in drawn)] for i, real in enumerate(reals)]
-    titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn)))]
-    picture_grid(pictures, path, row_titles=data.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
 
 
 def try_out(own: TrainReportGan, seed: int, folder: Path) -> dict[str, float | None]:
@@ -58,7 +49,7 @@ def try_out(own: TrainReportGan, seed: int, folder: Path) -> dict[str, float | N
     def show(seen: int, gan: ReportGan) -> None:
         text = validation.text(six)
         drawn = [generate(gan, *text, seed=seed + k, device=device) for k in range(NOISES)]
-        sheet(validation, six, drawn, folder / f"{seen:07d}.png")
+        draw_reports(validation, six, drawn, folder / f"{seen:07d}.png")
 
     gan, _ = train_report_gan(sets, vgg, own, seed=seed, device=device, show=show)
     lesions = true_lesions(validation, "data/raw/chest", FINDINGS)
@@ -74,7 +65,7 @@ def try_out(own: TrainReportGan, seed: int, folder: Path) -> dict[str, float | N
         )  # fmt: skip
         for k, finding in enumerate(FINDINGS):
             if len(rows := np.flatnonzero(validation.labels[:, k] == 1)[:6]):
-                sheet(validation, rows, [noise[rows] for noise in drawn.pictures], folder / f"{finding}.png")
+                draw_reports(validation, rows, [noise[rows] for noise in drawn.pictures], folder / f"{finding}.png")
     write_json(folder / "figures.json", {"settings": own.model_dump(), "seed": seed, **found})
     return {name: found["figures"][name]["value"] for name in SHOWN if name in found["figures"]}
 

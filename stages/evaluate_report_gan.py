@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -62,15 +63,16 @@ def main() -> None:
         draw_pictures(test, drawn, pairs)
 
 
+def draw_reports(data: ChestSet, rows: np.ndarray, drawn: Sequence[np.ndarray], path: Path) -> None:
+    """Reports, each with the real picture and then one a noise; `drawn` has (len(rows), S, S) of every noise."""
+    reals = data.pictures(rows)[:, 0].numpy()
+    pictures = [[real, *(noise[i] for noise in drawn)] for i, real in enumerate(reals)]
+    titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn)))]
+    picture_grid(pictures, path, row_titles=data.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
+
+
 def draw_pictures(test: ChestSet, drawn: Drawn, pairs: dict[str, Pairs]) -> None:
     """Six reports and four of every finding, each with its noises; and up to six edits of a kind."""
-    titles = ["real", *(f"noise {k + 1}" for k in range(len(drawn.pictures)))]
-
-    def grid(rows: list[int], name: str) -> None:
-        reals = test.pictures(np.array(rows))[:, 0].numpy()
-        pictures = [[real, *drawn.pictures[:, i]] for i, real in zip(rows, reals, strict=True)]
-        picture_grid(pictures, PLOTS / name, row_titles=test.frame["prompt"].iloc[rows].tolist(), column_titles=titles)
-
     for kind, found in pairs.items():
         chosen = np.unique(np.linspace(0, len(found.edits) - 1, min(6, len(found.edits))).astype(int))
         counterfactual_pairs(
@@ -80,11 +82,11 @@ def draw_pictures(test: ChestSet, drawn: Drawn, pairs: dict[str, Pairs]) -> None
             texts=[(found.edits[i].prompt, found.edits[i].edited) for i in chosen],
             titles=[f"{found.edits[i].finding}: {kind}" for i in chosen],
         )
-    grid(np.unique(np.linspace(0, len(test) - 1, 6).astype(int)).tolist(), "six_reports.png")
-    for k, finding in enumerate(FINDINGS):
-        rows = np.flatnonzero(test.labels[:, k] == 1)[:4].tolist()
-        if rows:
-            grid(rows, f"finding_{finding}.png")
+    shown = {"six_reports": np.unique(np.linspace(0, len(test) - 1, 6).astype(int))}
+    shown |= {f"finding_{finding}": np.flatnonzero(test.labels[:, k] == 1)[:4] for k, finding in enumerate(FINDINGS)}
+    for name, rows in shown.items():
+        if len(rows):
+            draw_reports(test, rows, [noise[rows] for noise in drawn.pictures], PLOTS / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -176,6 +176,8 @@ class TrainReportGan(Section):
     """The discriminator knows where in the picture it finds something, so that it can tell left from right."""
     switch_sides: bool
     """The text conditioner learns every second step from reports with left and right exchanged."""
+    mix_sentences: bool
+    """It learns two of every four steps from reports whose sentences are left out, joined by another's, shuffled."""
     attention_gate: float
     """With which cross-attention to the words enters the fresh generator; it is learned from there."""
     canonical_maps: bool

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from radsynth.evaluation import memorisation
 from radsynth.evaluation.copies import changed
 from radsynth.evaluation.memorisation import audit_report_gan
+from radsynth.reports.vectors import ReportVectors
 from radsynth.settings import AuditMemorisation
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
@@ -49,8 +50,8 @@ def chest(count: int, seed: int, split: str) -> ChestSet:
         | {f"label_{finding}": np.zeros(count, np.int8) for finding in FINDINGS}
     )
     pixels = np.rint((pictures + 1) * 32767.5).astype(np.uint16)
-    tokens = rng.normal(size=(count, 4, 12)).astype(np.float16)
-    return ChestSet(frame, pixels, tokens, np.full(count, 4, np.int16), np.arange(count))
+    vectors, rows = rng.normal(size=(4 * count, 12)).astype(np.float16), np.arange(count)
+    return ChestSet(frame, pixels, ReportVectors(vectors, np.arange(0, 4 * count + 1, 4), rows[:, None], rows, 16))
 
 
 @pytest.fixture(scope="module")

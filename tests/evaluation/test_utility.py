@@ -21,6 +21,7 @@ from radsynth.evaluation.utility import (
     train_heads,
 )
 from radsynth.evaluation.utility_report import Comparison, utility_report
+from radsynth.reports.vectors import ReportVectors
 from radsynth.settings import EvaluateUtility
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import cpu_device
@@ -212,8 +213,8 @@ def chest(count: int, seed: int) -> ChestSet:
         frame[f"label_{finding}"] = np.arange(count) % 2 * (finding == "effusion")
     pixels = rng.integers(0, 40_000, (count, 32, 32)).astype(np.uint16)
     pixels[1::2] += 20_000
-    tokens = rng.normal(size=(count, 4, 12)).astype(np.float16)
-    return ChestSet(frame, pixels, tokens, np.full(count, 4, np.int16), np.arange(count))
+    vectors, rows = rng.normal(size=(4 * count, 12)).astype(np.float16), np.arange(count)
+    return ChestSet(frame, pixels, ReportVectors(vectors, np.arange(0, 4 * count + 1, 4), rows[:, None], rows, 16))
 
 
 CORNERS = FeatureSpace(
@@ -239,7 +240,7 @@ def test_pictures_are_drawn_from_training_reports_alone_and_few_are_in_memory(ga
 
     monkeypatch.setattr(utility, "generate", generate)
     figures, comparisons = evaluate_utility(gan, sets, CORNERS, TINY, seed=0, device=cpu_device())
-    known = {row.tobytes() for row in sets["train"].tokens.astype(np.float32)}
+    known = {row.numpy().tobytes() for row in sets["train"].text(np.arange(60))[0]}
     assert {row.numpy().tobytes() for batch in asked for row in batch} <= known
     assert max(most) <= 4
     assert sum(most) == 2 * 40, "both noises of 40 pictures, as the settings allow"

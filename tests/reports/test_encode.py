@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from radsynth.errors import RadsynthError
-from radsynth.reports.encode import BFLOAT16_TOLERANCE, TextEncoder, encode, load_encoder
+from radsynth.reports.encode import BFLOAT16_TOLERANCE, TextEncoder, encode, encode_reports, load_encoder
 
 TEXTS = [
     "No acute disease.",
@@ -48,13 +48,33 @@ def test_shapes_and_types_are_as_stated(minilm: TextEncoder) -> None:
     assert minilm.width == 384
 
 
-def test_batches_give_what_one_text_at_a_time_gives(minilm: TextEncoder, plain: list[np.ndarray]) -> None:
+def test_batches_give_what_one_sentence_at_a_time_gives(minilm: TextEncoder, plain: list[np.ndarray]) -> None:
     for batch_size in (1, 2, 64):
-        tokens, lengths, pooled = encode(TEXTS, minilm, batch_size=batch_size)
+        found = encode_reports(TEXTS, minilm, batch_size=batch_size)
+        tokens, lengths = found.tokens(found.reports)
         for row, vectors in enumerate(plain):
             assert lengths[row] == len(vectors)
             np.testing.assert_allclose(tokens[row, : lengths[row]], vectors, rtol=1e-3, atol=1e-3)
-            np.testing.assert_allclose(pooled[row], vectors.mean(axis=0), rtol=1e-4, atol=1e-5)
+    for row, mean in enumerate(encode(TEXTS, minilm)[2]):
+        np.testing.assert_allclose(mean, tokens[row, : lengths[row]].mean(axis=0, dtype=np.float64), rtol=1e-5)
+
+
+def test_a_sentence_has_the_same_vectors_in_any_company(minilm: TextEncoder) -> None:
+    alone, _, _ = encode(["Small left effusion."], minilm)
+    tokens, lengths, _ = encode(["Clear right lung; no nodule. Small left effusion."], minilm)
+    np.testing.assert_array_equal(tokens[0, lengths[0] - alone.shape[1] : lengths[0]], alone[0])
+
+
+def test_sides_are_exchanged_sentence_by_sentence(minilm: TextEncoder) -> None:
+    texts = ["Small LEFT effusion. Clear lungs.", "Right mass. Small right effusion."]
+    found = encode_reports(texts, minilm, both_sides=True)
+    written = encode_reports([*texts, "Small right effusion. Clear lungs.", "Left mass. Small left effusion."], minilm)
+    exchanged, lengths = found.tokens(found.switched[found.reports])
+    wanted, wanted_lengths = written.tokens(written.reports[2:])
+    np.testing.assert_array_equal(lengths, wanted_lengths)
+    np.testing.assert_allclose(exchanged, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(found.switched[found.switched[found.reports]], found.reports)
+    np.testing.assert_array_equal(written.switched, np.arange(len(written.switched)))
 
 
 def test_what_lies_after_a_text_is_zero(minilm: TextEncoder) -> None:
@@ -79,7 +99,7 @@ def test_texts_of_like_length_share_a_batch(minilm: TextEncoder) -> None:
     handle = minilm.model.register_forward_pre_hook(
         lambda _, a, k: shapes.append(tuple(k["input_ids"].shape)), with_kwargs=True
     )
-    encode(["a", "b " * 20, "c", "d " * 20], minilm, batch_size=2)
+    encode_reports(["a", "b " * 20, "c", "d " * 20], minilm, batch_size=2)
     handle.remove()
     assert shapes == [(2, 3), (2, 22)]
 
@@ -98,7 +118,7 @@ def test_known_words_are_known_and_nothing_is_padded(minilm: TextEncoder) -> Non
 
 def test_texts_are_cut_at_max_tokens_and_not_before(minilm: TextEncoder) -> None:
     long = "effusion " * 100
-    assert encode([long], minilm)[1].tolist() == [32]
+    assert encode([long, "Small left effusion. " * 20], minilm)[1].tolist() == [32, 32]
     (ids,) = minilm.token_ids([long])
     assert ids[-1] == minilm.tokenizer.sep_token_id
     assert len(replace(minilm, max_tokens=300).token_ids([long])[0]) > 128

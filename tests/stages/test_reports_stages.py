@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from radsynth.files import read_json, sha256_of
+from radsynth.reports.vectors import load_vectors
 from radsynth.schemas import FINDING_TRUTH, QUARANTINE, RAW_IMAGES, RAW_REPORTS, REPORTS
 from radsynth.sources.openi_xml import write_openi_xml
 from stages import acquire_chest, parse_reports, tokenize_reports
@@ -53,14 +54,14 @@ def test_raw_reports_become_labels_and_embeddings(workspace: Path) -> None:
     reports = REPORTS.read(out / "reports/reports.parquet")
     assert list(reports["report_id"]) == ["a", "b"]
     assert list(QUARANTINE.read(out / "reports/quarantine.parquet")["reason"]) == ["report_empty"]
-    tokens = np.load(out / "embeddings/tokens.npy")
-    lengths = np.load(out / "embeddings/lengths.npy")
+    found = load_vectors(out / "embeddings")
+    tokens, lengths = found.tokens(found.reports)
     pooled = np.load(out / "embeddings/pooled.npy")
     assert (tokens.dtype, lengths.dtype, pooled.dtype) == (np.float16, np.int16, np.float32)
-    switched = np.load(out / "embeddings/switched.npy")
-    assert sorted({0, 1, *switched}) == list(range(len(tokens)))
-    assert tokens.shape[1:] == (lengths.max(), 384)
+    assert tokens.shape == (2, lengths.max(), 384)
     assert pooled.shape == (2, 384)
+    sided = found.switched != np.arange(len(found.switched))
+    assert sided.sum() == 2, "small left effusion, and small right effusion for it"
     facts = read_json(out / "embeddings/encoder.json")
     assert (facts["encoder"], facts["max_tokens"], facts["width"], len(facts["digest"])) == ("minilm", 24, 384, 64)
 

@@ -20,7 +20,7 @@ from radsynth.networks.atlas import Atlas
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.vgg import Vgg
-from radsynth.reports.encode import TextEncoder, load_encoder
+from radsynth.reports.encode import TextEncoder, encode_reports, load_encoder
 from radsynth.schemas import CHEST, VOLUMES
 from radsynth.tracking.publish import publish
 from radsynth.tracking.registry import REGISTERED, promote
@@ -220,8 +220,8 @@ def _write_chest(root: Path, encoder: TextEncoder) -> None:
     count, folder = 12, root / "data/chest"
     gan, _ = load_report_gan(root / "models/report_gan")
     prompts = [f"Report number {i}. {'Large effusion.' if i % 2 else 'Clear lungs.'}" for i in range(count)]
-    tokens, lengths, _ = encoder(prompts)
-    tokens, lengths = tokens.astype(np.float16), lengths.astype(np.int16)
+    reports = encode_reports(prompts, encoder)
+    tokens, lengths = reports.tokens(reports.reports)
     frame = pd.DataFrame(
         {
             "subject_id": [f"s{i}" for i in range(count)],
@@ -249,10 +249,8 @@ def _write_chest(root: Path, encoder: TextEncoder) -> None:
     (folder / "embeddings").mkdir()
     pixels = np.rint((np.concatenate([drawn, drawn]).astype(np.float64) + 1) * 32767.5).astype(np.uint16)
     np.save(folder / "xrays/pixels.npy", pixels)
-    np.save(folder / "embeddings/tokens.npy", tokens)
-    np.save(folder / "embeddings/lengths.npy", lengths)
-    np.save(folder / "embeddings/switched.npy", np.arange(len(lengths)))
-    write_json(folder / "embeddings/encoder.json", {"digest": encoder.digest})
+    reports.save(folder / "embeddings")
+    write_json(folder / "embeddings/encoder.json", {"digest": encoder.digest, "max_tokens": encoder.max_tokens})
 
 
 def _write_brain(root: Path) -> None:

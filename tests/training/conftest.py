@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from radsynth.reports.vectors import ReportVectors
 from radsynth.training.chest_data import ChestSet
 from radsynth.vocabulary import FINDINGS
 
@@ -22,8 +23,8 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
     sided = np.flatnonzero(side != "")
     exchanged = tokens[sided]
     exchanged[..., [0, 1]] = exchanged[..., [1, 0]]
-    switched = np.arange(count)
-    switched[sided] = count + np.arange(len(sided))
+    switched = np.arange(count + len(sided))
+    switched[sided], switched[count:] = switched[count:].copy(), sided
     frame = pd.DataFrame(
         {
             "subject_id": [f"s{i}" for i in range(count)],
@@ -37,8 +38,9 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
         frame[f"label_{finding}"] = (side != "").astype(np.int8) if finding == "effusion" else np.int8(0)
         frame[f"side_{finding}"] = side if finding == "effusion" else ""
         frame[f"zone_{finding}"] = np.where(side == "", "", "lower") if finding == "effusion" else ""
-    tokens = np.concatenate([tokens, exchanged])
-    return ChestSet(frame, pixels, tokens, np.full(len(tokens), 6, np.int16), switched)
+    vectors = np.concatenate([tokens, exchanged]).reshape(-1, 12)
+    starts, reports = np.arange(0, len(vectors) + 1, 6), np.arange(count)[:, None]
+    return ChestSet(frame, pixels, ReportVectors(vectors, starts, reports, switched, max_tokens=16))
 
 
 @pytest.fixture

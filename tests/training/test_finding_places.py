@@ -10,7 +10,13 @@ from radsynth.networks.layout import SIDES, Targets
 from radsynth.networks.report_gan import ReportDiscriminator, Seen
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import pick_device
-from radsynth.training.finding_places import add_seen_places, place_loss, small_places
+from radsynth.training.finding_places import (
+    add_seen_places,
+    dense_evidence,
+    place_loss,
+    small_places,
+    usual_places,
+)
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS
 
 EFFUSION = SIDED_FINDINGS.index("effusion")
@@ -34,7 +40,7 @@ def test_the_place_is_the_brightest_of_the_side_and_zone_that_the_report_names(c
     low, cell = int(0.8 * size), size // 16
     pixels[:, low : low + cell, size // 8 : size // 8 + cell] = 20000
     pixels[:, low : low + cell, -size // 8 : cell - size // 8] = 20000
-    bright = ChestSet(chest_set.frame, pixels, chest_set.tokens, chest_set.lengths, chest_set.switched)
+    bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
     places, usual = small_places(bright, pick_device("32-true"))
     add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
     usual /= usual.sum((1, 2), keepdim=True)
@@ -49,6 +55,44 @@ def test_the_place_is_the_brightest_of_the_side_and_zone_that_the_report_names(c
     assert usual[EFFUSION, 11:].sum() > 0.99
 
 
+def test_what_is_bright_on_every_picture_tells_nothing(chest_set: ChestSet) -> None:
+    size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
+    low, middle = slice(int(0.7 * size), int(0.9 * size)), size // 2
+    pixels[:, low, : size // 8], pixels[:, low, -size // 8 :] = 40000, 40000  # whatever the report says
+    named = chest_set.frame["label_effusion"].to_numpy() == 1
+    pixels[named, low, middle - size // 4 : middle - size // 8] = 20000
+    pixels[named, low, middle + size // 8 : middle + size // 4] = 20000
+    bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
+    places, usual = small_places(bright, pick_device("32-true"))
+    add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
+    across = places[named, EFFUSION][..., 1]
+    assert ((across - 0.5).abs() < 0.3).all()
+    assert (across[:, 0] > 0.6).all()
+
+
+def test_evidence_between_the_places_of_a_discriminator_is_found() -> None:
+    spot = torch.zeros(1, 1, 64, 64)
+    spot[..., 33:37, 10:14] = 1  # places are 4 pixels: most of it lies in one only where the picture is moved
+    dense = dense_evidence(SeesBrightness(), spot)
+    assert dense.shape == (1, len(FINDINGS), 64, 64)
+    assert divmod(int(dense[0, 0].argmax()), 64) in [(y, x) for y in (34, 35) for x in (11, 12)]
+    even = torch.rand(2, 1, 1, 1).expand(-1, 1, 64, 64)
+    assert torch.allclose(dense_evidence(SeesBrightness(), even), even.expand(-1, len(FINDINGS), -1, -1))
+
+
+def test_a_place_counts_by_how_many_lie_near_it_on_either_side() -> None:
+    counts = torch.full((2, 16, 16), 1e-6)
+    counts[0, 10, 3:6] += 2
+    counts[0, 1, 9] += 2
+    usual = usual_places(counts)
+    assert torch.allclose(usual.sum((1, 2)), torch.ones(2))
+    assert usual[0, 1, 9] < 0.2, "a quarter of all, but alone"
+    assert usual[0, 10, 4] > usual[0, 10, 3] > usual[0, 1, 9]
+    counts[0, 1, 16 - 9 - 1] += 2
+    assert usual_places(counts)[0, 1, 9] > usual[0, 1, 9] * 1.3
+    assert usual[1].max() < 8 * usual[1].min(), "nothing known: anywhere"
+
+
 def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) -> None:
     size = chest_set.size
     frame = chest_set.frame.assign(label_nodule=0, side_nodule="", zone_nodule="")
@@ -59,7 +103,7 @@ def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) ->
     pixels = np.zeros_like(chest_set.pixels)
     pixels[frame["image_row"].iloc[0]] = (10000 + 20000 * ball).astype(np.uint16)
     pixels[frame["image_row"].iloc[0], : size // 3] = 60000  # what the discriminator sees more of
-    balls = ChestSet(frame, pixels, chest_set.tokens, chest_set.lengths, chest_set.switched)
+    balls = ChestSet(frame, pixels, chest_set.reports)
     places, usual = small_places(balls, pick_device("32-true"))
     add_seen_places(SeesBrightness(), balls, places, usual, pick_device("32-true"))
     nodule, right = SIDED_FINDINGS.index("nodule"), SIDES.index("right")

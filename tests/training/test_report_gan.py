@@ -59,6 +59,7 @@ SETTINGS = TrainReportGan(
     weight_places=0.1,
     discriminator_places=True,
     switch_sides=True,
+    mix_sentences=True,
     attention_gate=0.5,
     canonical_maps=True,
     layout=True,

@@ -60,10 +60,11 @@ class CanonicalLesions(nn.Module):
             finding = slot // 2
             shares = self.shares(style).view(-1, count, self.PICTURES) / self.PICTURES
             scale = (0.4 * self.scale(style).tanh()).exp()
-            shares = shares.gather(1, finding[..., None].expand(-1, -1, self.PICTURES))
             reach = self.REACH * scale.gather(1, finding)
             place = places.to(style).flatten(1, 2).gather(1, slot[..., None].expand(-1, -1, 2))
-            looks = torch.einsum("bkp,bkpyx->bkyx", shares * amount[..., None], self.pictures[finding])
+            # No indexing: on a CPU the gradient of what is picked twice is summed by threads in any order.
+            picked = amount[..., None] * F.one_hot(finding, count)
+            looks = torch.einsum("bkn,bnp,npyx->bkyx", picked, shares, self.pictures)
             line = (torch.arange(self.half, device=style.device) + 0.5) / self.half
             y, x = ((line - place) / reach[..., None] for place in (place[..., :1], place[..., 1:]))
             side = (-1, -1, self.half, self.half)

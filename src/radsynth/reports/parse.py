@@ -17,7 +17,6 @@ from radsynth.progress import track
 from radsynth.reports.clean import clean_text, count_tokens, normalise_space
 from radsynth.reports.findings import Labels, has_negation, label_text, mentions_prior, names_side
 from radsynth.schemas import QUARANTINE, REPORTS
-from radsynth.vocabulary import FINDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,9 +194,7 @@ def _row(row: int, subject_id: str, report: Report, xml: bytes) -> dict[str, obj
         "usable": bool(prompt and report.image_ids),
         "prompt_sha256": hashlib.sha256(prompt.lower().encode()).hexdigest(),
         "source_sha256": hashlib.sha256(xml).hexdigest(),
-        **{f"label_{finding}": labels.values[finding] for finding in FINDINGS},
-        **{f"side_{finding}": labels.sides[finding] for finding in FINDINGS},
-        **{f"zone_{finding}": labels.zones[finding] for finding in FINDINGS},
+        **labels.columns(),
     }
 
 

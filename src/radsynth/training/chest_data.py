@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from radsynth.errors import RadsynthError
+from radsynth.reports.findings import split_sentences
+from radsynth.reports.vectors import NO_SENTENCE, ReportVectors, load_vectors
 from radsynth.schemas import CHEST
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS, VIEWS, ZONES
 
@@ -26,16 +28,12 @@ OTHER_SIDE: np.ndarray = np.array(
 class ChestSet:
     """The examples of one split: rows of the chest manifest, and the packs they point into.
 
-    `pixels` is uint16 (N, S, S); `tokens` float16 (Q, T, D) and `lengths` int16 (Q,), all memory-mapped. `switched`
-    int64 (R,) tells for every report in which of the Q rows it stands with left and right exchanged: its own where it
-    names no side.
+    `pixels` is uint16 (N, S, S), memory-mapped.
     """
 
     frame: pd.DataFrame
     pixels: np.ndarray
-    tokens: np.ndarray
-    lengths: np.ndarray
-    switched: np.ndarray
+    reports: ReportVectors
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -48,13 +46,12 @@ class ChestSet:
     @property
     def token_width(self) -> int:
         """Width of the text features."""
-        return self.tokens.shape[2]
+        return self.reports.width
 
     @cached_property
     def labels(self) -> np.ndarray:
         """(n, len(FINDINGS)) float32: 1 present, 0 absent, NaN uncertain."""
-        values = self.frame[[f"label_{f}" for f in FINDINGS]].to_numpy(np.float32)
-        return np.where(values < 0, np.nan, values)
+        return labels_of(self.frame)
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -62,16 +59,17 @@ class ChestSet:
 
         NaN where it is uncertain, and in a zone where it is present and no single zone is stated.
         """
-        columns = [self.labels]
-        for place, words in (("side", ("left", "right")), ("zone", ZONES[1:])):
-            for finding in SIDED_FINDINGS:
-                present = self.frame[f"label_{finding}"].to_numpy()
-                stated = self.frame[f"{place}_{finding}"].to_numpy()
-                unknown = (present < 0) | ((place == "zone") & (present == 1) & (stated == ""))
-                for word in words:
-                    here = ((present == 1) & np.isin(stated, (word, "both"))).astype(np.float32)
-                    columns.append(np.where(unknown, np.nan, here)[:, None])
-        return np.concatenate(columns, 1, dtype=np.float32)
+        return targets_of(self.frame)
+
+    @cached_property
+    def sentences(self) -> list[list[tuple[str, int]]]:
+        """Of each example's report the sentences, each with its row in `reports`."""
+        rows = self.reports.reports[self.frame["report_row"].to_numpy()]
+        texts = (split_sentences(prompt) or [""] for prompt in self.frame["prompt"])
+        return [
+            list(zip(text, row[row != NO_SENTENCE].tolist(), strict=True))
+            for text, row in zip(texts, rows, strict=True)
+        ]
 
     def pictures(self, indices: np.ndarray) -> Tensor:
         """Pictures (B, 1, S, S), float32 in -1..1."""
@@ -86,15 +84,41 @@ class ChestSet:
         switched
             (B,) bool: which of them to read with left and right exchanged; by default none.
         """
-        rows = self.frame["report_row"].to_numpy()[indices]
+        sentences = self.reports.reports[self.frame["report_row"].to_numpy()[indices]]
         if switched is not None:
-            rows = np.where(switched, self.switched[rows], rows)
-        lengths = self.lengths[rows].astype(np.int64)
-        longest = max(int(lengths.max()), 1)
-        tokens = torch.from_numpy(self.tokens[rows, :longest].astype(np.float32))
-        mask = torch.arange(longest)[None] < torch.from_numpy(lengths).clamp_min(1)[:, None]
+            sentences = np.where(switched[:, None], self.exchanged(sentences), sentences)
+        return self.read(sentences, indices)
+
+    def exchanged(self, sentences: np.ndarray) -> np.ndarray:
+        """Rows of sentences (B, L) with left and right exchanged."""
+        return np.where(sentences == NO_SENTENCE, NO_SENTENCE, self.reports.switched[sentences])
+
+    def read(self, sentences: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """As `text`, of reports made of `sentences` (B, L) and the views of the examples `indices` (B,)."""
+        tokens, lengths = self.reports.tokens(sentences)
+        mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
         views = [VIEWS.index(v) for v in self.frame["view_position"].to_numpy()[indices]]
-        return tokens, mask, torch.tensor(views)
+        return torch.from_numpy(tokens).float(), mask, torch.tensor(views)
+
+
+def labels_of(frame: pd.DataFrame) -> np.ndarray:
+    """Labels of a table's ``label_`` columns, (n, len(FINDINGS)) float32: 1 present, 0 absent, NaN uncertain."""
+    values = frame[[f"label_{f}" for f in FINDINGS]].to_numpy(np.float32)
+    return np.where(values < 0, np.nan, values)
+
+
+def targets_of(frame: pd.DataFrame) -> np.ndarray:
+    """Targets of a table's ``label_``, ``side_`` and ``zone_`` columns, see `ChestSet.targets`."""
+    columns = [labels_of(frame)]
+    for place, words in (("side", ("left", "right")), ("zone", ZONES[1:])):
+        for finding in SIDED_FINDINGS:
+            present = frame[f"label_{finding}"].to_numpy()
+            stated = frame[f"{place}_{finding}"].to_numpy()
+            unknown = (present < 0) | ((place == "zone") & (present == 1) & (stated == ""))
+            for word in words:
+                here = ((present == 1) & np.isin(stated, (word, "both"))).astype(np.float32)
+                columns.append(np.where(unknown, np.nan, here)[:, None])
+    return np.concatenate(columns, 1, dtype=np.float32)
 
 
 def load_chest(
@@ -107,7 +131,7 @@ def load_chest(
     manifest
         The table that `split_chest` writes.
     xrays, embeddings
-        Folders with ``pixels.npy``, and with ``tokens.npy``, ``lengths.npy`` and ``switched.npy``.
+        Folders with ``pixels.npy``, and with what `ReportVectors.save` writes.
 
     Raises
     ------
@@ -117,12 +141,8 @@ def load_chest(
     frame = CHEST.read(manifest)
     frame = frame[frame["view_position"].isin(views)]
     pixels = np.load(Path(xrays) / "pixels.npy", mmap_mode="r")
-    tokens = np.load(Path(embeddings) / "tokens.npy", mmap_mode="r")
-    lengths = np.load(Path(embeddings) / "lengths.npy", mmap_mode="r")
-    switched = np.load(Path(embeddings) / "switched.npy")
-    found = {
-        s: ChestSet(g.reset_index(drop=True), pixels, tokens, lengths, switched) for s, g in frame.groupby("split")
-    }
+    reports = load_vectors(embeddings)
+    found = {s: ChestSet(g.reset_index(drop=True), pixels, reports) for s, g in frame.groupby("split")}
     if "train" not in found:
         raise RadsynthError(f"no training picture with view {' or '.join(views)}", where=manifest)
     return found

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from radsynth.networks.layout import SIDES, USUAL, Targets, region_of
+from radsynth.networks.layout import SIDES, SPOT, USUAL, region_of
 from radsynth.networks.report_gan import SHARPNESS, ReportDiscriminator, Seen
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import Device
@@ -15,8 +15,11 @@ from radsynth.training.findings import predict
 from radsynth.training.round_shadows import ball_likeness
 from radsynth.vocabulary import FINDINGS, ROUND_FINDINGS, SIDED_FINDINGS, ZONES
 
-READ_TOGETHER = 4096
-"""Pictures whose maps of evidence are held at a time."""
+READ_TOGETHER = 1024
+"""Pictures whose maps of evidence are held, and compared, at a time."""
+
+FINER = 4
+"""By which the places of evidence are subdivided; they are smoothed over as many and one more."""
 
 PLACED_TOGETHER = 16
 """Pictures of a small finding whose maps are held at a time."""
@@ -50,29 +53,59 @@ def add_seen_places(
 ) -> None:
     """Write the other findings' places to what `small_places` found: of most evidence in the side and zone named.
 
-    The discriminator learned it from these words alone. It may miss a lesion by a constant distance, which a generator
-    that is told these places learns as well. Without naming there is no evidence, and nothing is added.
+    What counts is by how much there is more of it than on pictures without the finding: where it is high on all of
+    them, it tells nothing. The discriminator learned it from the words alone. It may miss a lesion by a constant
+    distance, which a generator that is told these places learns as well. Without naming there is no evidence, and
+    nothing is added.
     """
+    if discriminator.shown is None:
+        return
+    columns = [FINDINGS.index(f) for f in SIDED_FINDINGS]
+    shape: list[int] = []
 
     def seen(pictures: Tensor) -> Tensor:
-        evidence = discriminator.evidence(discriminator.look(pictures))
-        return F.interpolate(evidence, (USUAL, USUAL)).flatten(1)
+        evidence = dense_evidence(discriminator, pictures)[:, columns]
+        shape[:] = evidence.shape[1:]
+        return evidence.flatten(1)
 
-    for first in range(0, len(data) if discriminator.shown is not None else 0, READ_TOGETHER):
-        part = np.arange(first, min(first + READ_TOGETHER, len(data)))
+    for part in np.array_split(np.arange(len(data)), -(-len(data) // READ_TOGETHER)):
         maps = predict(seen, lambda i, part=part: data.pictures(part[i]), len(part), device)
-        evidence = torch.from_numpy(maps).unflatten(1, (-1, USUAL, USUAL))
-        for k, finding in enumerate(SIDED_FINDINGS):
-            if finding not in ROUND_FINDINGS:
-                column = FINDINGS.index(finding)
-                rows = np.flatnonzero(data.labels[part, column] == 1)
-                _place(data, part[rows], finding, evidence[rows, column], places[:, k], usual[k])
+        evidence = torch.from_numpy(maps).unflatten(1, shape)
+        for k, (finding, column) in enumerate(zip(SIDED_FINDINGS, columns, strict=True)):
+            rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
+            if finding not in ROUND_FINDINGS and len(rows):
+                more = evidence[rows, k] - (evidence[without, k].mean(0) if len(without) else 0)
+                more = F.pad(more, (FINER // 2,) * 4, mode="replicate")
+                _place(data, part[rows], finding, F.avg_pool2d(more, FINER + 1, stride=1), places[:, k], usual[k])
 
 
-def small_spots(targets: Targets, said: Tensor, places: Tensor, size: int) -> Tensor:
-    """Maps (B, small findings, size, size) with a spot where each lies, see `place_loss`; 0..1."""
-    spots = targets.spots(said.nan_to_num(), places, size)
-    return spots[:, [targets.sided.index(f) for f in targets.small]]
+def dense_evidence(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
+    """A discriminator's local evidence on maps `FINER` times as fine, (B, findings, S, S) float32.
+
+    Pictures are moved by parts of a place, and what is found is interleaved (shift and stitch, Sermanet et al. 2014,
+    section 3.3).
+    """
+    size, found = pictures.shape[-1], []
+    place = size // discriminator.evidence(discriminator.look(pictures[:1])).shape[-1]
+    finer = min(FINER, place)
+    moves = [place + (2 * k + 1 - finer) * place // (2 * finer) for k in range(finer)]
+    padded = F.pad(pictures, (place,) * 4, mode="replicate")
+    for y in moves:
+        rows = [padded[..., y : y + size, x : x + size] for x in moves]
+        found.append(torch.stack([discriminator.evidence(discriminator.look(moved)) for moved in rows], -1))
+    return torch.stack(found, 3).flatten(4, 5).flatten(2, 3)
+
+
+def usual_places(counts: Tensor) -> Tensor:
+    """How probable each place is, maps (n, `USUAL`, `USUAL`) that sum to 1, from how many lie there.
+
+    A place counts by how many lie near it or near its mirror image: of a dozen masses one that was taken for another
+    thing lies alone.
+    """
+    line = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
+    near = torch.exp(-(line**2) / (2 * (SPOT * USUAL) ** 2))
+    found = counts * (near @ (counts + counts.flip(2)) @ near)
+    return found / found.sum((1, 2), keepdim=True)
 
 
 def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, places: Tensor) -> Tensor:
@@ -89,7 +122,7 @@ def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, pla
     """
     targets = discriminator.targets
     evidence = discriminator.evidence(seen)[:, [targets.findings.index(f) for f in targets.small]]
-    spots = small_spots(targets, said, places, evidence.shape[-1]).flatten(2)
+    spots = targets.spots(said.nan_to_num(), places, evidence.shape[-1], small=True).flatten(2)
     there = spots.sum(2, keepdim=True)
     wanted = torch.where(there > 1e-3, spots / there.clamp_min(1e-3), 0)
     return -(wanted * (SHARPNESS * evidence.flatten(2)).log_softmax(2)).sum() / len(said)

@@ -53,9 +53,10 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.finding_places import add_seen_places, place_loss, small_places, small_spots
+from radsynth.training.finding_places import add_seen_places, place_loss, small_places, usual_places
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
+from radsynth.training.mixed_reports import mixed_reports
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
@@ -221,15 +222,24 @@ def taught(data: ChestSet) -> np.ndarray:
 
 
 def train_conditioner(
-    data: ChestSet, images_seen: int, seed: int, device: Device, batch_size: int = 64, switch_sides: bool = True
+    data: ChestSet,
+    images_seen: int,
+    seed: int,
+    device: Device,
+    batch_size: int = 64,
+    *,
+    switch_sides: bool = True,
+    mix_sentences: bool = True,
 ) -> tuple[TextConditioner, Outcome]:
-    """Teach the conditioner to say a report's findings with their sides and zones; seconds, text alone, then frozen.
+    """Teach the conditioner to say a report's findings with their sides and zones; text alone, then frozen.
 
     Parameters
     ----------
     switch_sides
         Exchange left and right, in text and labels, in every second batch: a few hundred reports name a finding on
         one side too seldom for the words to be told from the company they keep.
+    mix_sentences
+        In two of every four batches learn from `mixed_reports`, for the same reason.
     """
     torch.manual_seed(seed)
     conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS)).to(device.device)
@@ -238,11 +248,12 @@ def train_conditioner(
     optimizer = torch.optim.Adam(conditioner.parameters(), lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
-        chosen = batch_indices(len(data), batch_size, seen, seed)
-        if switch_sides and seen // batch_size % 2:
-            everywhere = np.ones(len(chosen), bool)
-            return (*data.text(chosen, everywhere), torch.from_numpy(targets[chosen][:, OTHER_SIDE]))
-        return (*data.text(chosen), torch.from_numpy(targets[chosen]))
+        chosen, step = batch_indices(len(data), batch_size, seen, seed), seen // batch_size
+        switched = switch_sides and step % 2 == 1
+        if mix_sentences and step % 4 >= 2:
+            return mixed_reports(data, chosen, (seed, seen, 4), switched=switched)
+        wanted = targets[chosen][:, OTHER_SIDE] if switched else targets[chosen]
+        return (*data.text(chosen, np.full(len(chosen), switched)), torch.from_numpy(wanted))
 
     def accumulate(batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         tokens, mask, view, wanted = (t.to(device.device) for t in batch)
@@ -288,8 +299,8 @@ def warm_up_naming(
     def loss_of(pictures: Tensor, wanted: Tensor) -> Tensor:
         seen, said = discriminator.look(pictures), wanted[:, :targets]
         places = wanted[:, targets:].unflatten(1, (-1, 2, 2))
-        named = masked_bce(discriminator.named(seen), said, learned)
-        return named + weight_places * place_loss(discriminator, seen, said, places)
+        loss = masked_bce(discriminator.named(seen), said, learned)
+        return loss + weight_places * place_loss(discriminator, seen, said, places) if weight_places else loss
 
     labels = np.concatenate([data.targets, places.flatten(1).numpy()], 1)
     plan = FindingsPlan(images_seen, batch_size, 1e-3, seed)
@@ -440,8 +451,10 @@ def build_phases(
             loss = s.weight_adversarial * loss
             if s.weight_findings:
                 losses["d_findings"] = named(on_pictures, b.targets)
-                losses["d_places"] = place_loss(discriminator, on_pictures, b.targets, b.places)
-                loss = loss + s.weight_findings * (losses["d_findings"] + s.weight_places * losses["d_places"])
+                loss = loss + s.weight_findings * losses["d_findings"]
+                if s.weight_places:
+                    losses["d_places"] = place_loss(discriminator, on_pictures, b.targets, b.places)
+                    loss = loss + s.weight_findings * s.weight_places * losses["d_places"]
         if s.r1_gamma and batch.step % s.r1_every == 0:
             twice = torch.cat([condition, condition])
             with device.autocast():
@@ -453,7 +466,7 @@ def build_phases(
 
     def small_l1(rebuilt: Tensor, target: Tensor, said: Tensor, places: Tensor) -> Tensor:
         """L1 where small findings lie: of all places they are too few to count."""
-        spots = small_spots(gan.targets, said, places, rebuilt.shape[-1])
+        spots = gan.targets.spots(said.nan_to_num(), places, rebuilt.shape[-1], small=True)
         return weighted_l1(rebuilt, target, spots.amax(1, keepdim=True))
 
     def decaying(rate: float) -> Callable[[int], float]:
@@ -572,8 +585,9 @@ def train_report_gan(
     """
     data = sets["train"]
     conditioner, _ = train_conditioner(
-        data, settings.text_warmup_images, seed, device, switch_sides=settings.switch_sides
-    )
+        data, settings.text_warmup_images, seed, device,
+        switch_sides=settings.switch_sides, mix_sentences=settings.mix_sentences,
+    )  # fmt: skip
     torch.manual_seed(seed)
     gan, encoder = fresh_networks(settings, data.size, data.token_width)
     gan.to(device.device, memory_format=NETWORK_LAYOUT)
@@ -588,7 +602,7 @@ def train_report_gan(
         )  # fmt: skip
     if settings.layout:
         add_seen_places(gan.discriminator, data, places, usual, device)
-        gan.generator.layout.usual.copy_(usual / usual.sum((1, 2), keepdim=True))
+        gan.generator.layout.usual.copy_(usual_places(usual))
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
