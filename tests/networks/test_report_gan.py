@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from radsynth.networks.canonical_chest import Deformation, deformed, smoothed, where_bent
+from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
 from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
@@ -56,30 +56,6 @@ def test_shifted_control_points_shift_the_maps() -> None:
     moved = deformed(maps, points)
     assert torch.allclose(moved[..., :-4], maps[..., 4:], atol=1e-4)
     assert torch.allclose(moved[..., -1], maps[..., -1], atol=1e-4)
-
-
-def test_places_move_with_the_chest_they_lie_in() -> None:
-    torch.manual_seed(0)
-    rest = Deformation(style=6)(torch.zeros(1, 6))
-    bent = rest + 0.05 * torch.randn(2, 2, 8, 8)
-    places = 0.2 + 0.6 * torch.rand(2, 5, 2, 2)
-    moved = where_bent(places, bent, rest)
-    assert moved.shape == places.shape
-    assert (moved - places).abs().max() > 0.01
-    assert torch.allclose(where_bent(places, rest.expand(2, -1, -1, -1), rest), places, atol=1e-6)
-    assert torch.allclose(where_bent(moved, rest.expand(2, -1, -1, -1), bent), places, atol=1e-3)
-
-
-def test_a_picture_of_the_chest_shows_a_place_where_it_is_said_to_be() -> None:
-    rest = Deformation(style=6)(torch.zeros(1, 6))
-    bent = 1.2 * rest + 0.1  # shrunk and moved
-    line = (torch.arange(64) + 0.5) / 64
-    at = torch.tensor([0.4, 0.6])  # y, x
-    spot = torch.exp(-((line[:, None] - at[0]) ** 2 + (line - at[1]) ** 2) / 0.002)
-    shown = deformed(spot[None, None], bent)[0, 0]
-    y, x = divmod(int(shown.argmax()), 64)
-    moved = where_bent(at[None, None], bent, rest)[0, 0]
-    assert torch.allclose(moved, torch.stack([line[y], line[x]]), atol=1.5 / 64)
 
 
 @pytest.mark.parametrize("square", [2, 4])

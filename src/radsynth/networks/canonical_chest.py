@@ -53,29 +53,6 @@ def deformed(maps: Tensor, points: Tensor) -> Tensor:
         )
 
 
-def where_bent(places: Tensor, points: Tensor, rest: Tensor, steps: int = 8) -> Tensor:
-    """Where places (B, ..., 2) of a chest with the control points `rest` (1, 2, P, P) lie under `points` (B, 2, P, P).
-
-    Both show the same place of the canonical chest, found by fixed-point iteration: a map that is the identity and
-    something smaller is inverted so (Chen et al. 2008).
-
-    Parameters
-    ----------
-    places
-        y and x, 0..1 across the picture.
-    """
-
-    def on_canonical(at: Tensor, points: Tensor) -> Tensor:
-        return F.grid_sample(points, at[:, :, None], padding_mode="border", align_corners=True)[..., 0].transpose(1, 2)
-
-    with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
-        at = 2 * places.to(points).flatten(1, -2).flip(-1) - 1
-        wanted = on_canonical(at, rest.expand_as(points))
-        for _ in range(steps):
-            at = at + wanted - on_canonical(at, points)
-        return ((at.flip(-1) + 1) / 2).clamp(0, 1).view_as(places)
-
-
 class CanonicalChest(nn.Module):
     """Style -> control points, and a picture of a canonical chest that they deform: a mixture of learned pictures.
 
@@ -86,8 +63,6 @@ class CanonicalChest(nn.Module):
 
     PICTURES = 16
     GAIN = 2.0
-    REMEMBERED = 1000
-    """Chests of which `rest`, the running mean of control points in training, is made."""
 
     def __init__(self, style: int, size: int) -> None:
         super().__init__()
@@ -95,14 +70,10 @@ class CanonicalChest(nn.Module):
         self.pictures = nn.Parameter(torch.zeros(self.PICTURES, size // 2, size // 2))
         self.shares = nn.Linear(style, self.PICTURES)
         nn.init.normal_(self.shares.weight, std=1 / math.sqrt(style))
-        with torch.no_grad():
-            self.register_buffer("rest", self.deformation(torch.zeros(1, style)))
 
     def forward(self, style: Tensor) -> tuple[Tensor, Tensor]:
         """Control points (B, 2, 8, 8) and the picture, deformed by them, (B, 1, size, size); float32."""
         points = self.deformation(style)
-        if self.training:
-            self.rest.lerp_(points.detach().mean(0, keepdim=True), min(len(points) / self.REMEMBERED, 1.0))
         with torch.autocast(style.device.type, enabled=False):
             mixed = self.GAIN * (self.shares(exact(style)) @ self.pictures.flatten(1))
             bent = deformed(mixed.view(-1, 1, *self.pictures.shape[1:]), points)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed, where_bent
+from radsynth.networks.canonical_chest import MAPS_GAIN, CanonicalChest, deformed, exact, smoothed
 from radsynth.networks.canonical_lesions import CanonicalLesions
 from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.text import CrossAttention
@@ -189,16 +189,14 @@ class ReportGenerator(nn.Module):
             (B, targets), how probable it is that the report says so; needed for a `layout`.
         places
             (b, n, 2, 2) with b <= B, as `layout.Targets.spots` takes them: of the first b pictures where the findings
-            lie. The noise decides it of the others, for a chest as it is on average, and they are bent with the chest.
+            lie. The noise decides it of the others.
         """
+        if self.layout is not None:
+            drawn = self.layout.places(said, noise)
+            places = drawn if places is None else torch.cat([places, drawn[len(places) :]])
         style = self.mapping(torch.cat([noise, condition], 1))
         x = self.start(style).view(noise.shape[0], -1, 4, 4)
         points, canonical = self.canonical(style) if self.canonical is not None else (None, None)
-        if self.layout is not None:
-            drawn = self.layout.places(said, noise)
-            if points is not None:
-                drawn = where_bent(drawn, points, self.canonical.rest)
-            places = drawn if places is None else torch.cat([places, drawn[len(places) :]])
         for block in self.blocks:
             x = block(x, style, points)
             if self.layout is not None:
