@@ -200,7 +200,7 @@ def test_too_few_patients_are_no_figure(judged: Path) -> None:
 
 
 def test_a_champion_that_cannot_read_the_test_set_blocks_with_the_reason(two: Path) -> None:
-    write_json(two / "data/chest/embeddings/encoder.json", {"digest": "0" * 64})
+    write_json(two / "data/chest/embeddings/encoder.json", {"digest": "0" * 64, "max_tokens": 160})
     decision = promote(two, XRAY)
     assert decision.outcome == "refused"
     assert "text encoder" in check(decision, "test set").failed[0]
