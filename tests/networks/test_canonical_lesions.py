@@ -44,3 +44,14 @@ def test_its_look_and_its_size_learn() -> None:
     assert not lesions.pictures.grad[SIDED_FINDINGS.index("nodule")].any()
     assert lesions.scale.weight.grad[MASS].abs().max() > 0
     assert lesions.shares.weight.grad.abs().max() > 0
+
+
+def test_a_picture_of_one_side_is_shown_there_alone() -> None:
+    lesions = CanonicalLesions(Targets(TARGETS), style=6, size=64)
+    left, right = CanonicalLesions.OF_SIDE
+    only_left = next(k for k in range(CanonicalLesions.PICTURES) if left[k] and not right[k])
+    with torch.no_grad():
+        lesions.pictures[MASS, only_left] = 1.0
+    style, places = torch.zeros(1, 6), torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.5)
+    assert lesions(style, said("mass", "mass_left"), places).any()
+    assert not lesions(style, said("mass", "mass_right"), places).any()

@@ -194,6 +194,16 @@ def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> Non
     assert not torch.stack([effusion[0], hernia[0], mass[2]]).any()
 
 
+def test_a_height_that_is_half_believed_beside_another_does_not_count() -> None:
+    said = torch.zeros(1, len(TARGETS))
+    said[:, [TARGETS.index(t) for t in ("mass", "mass_left")]] = 1
+    said[:, TARGETS.index("mass_upper")] = 0.99
+    clear = Targets(TARGETS).in_zones(said, 16)
+    said[:, TARGETS.index("mass_lower")] = 0.7
+    assert torch.equal(Targets(TARGETS).in_zones(said, 16), clear)
+    assert clear[0, SIDED_FINDINGS.index("mass"), 12:].max() < 0.02
+
+
 def test_the_layout_reaches_the_picture(report: tuple) -> None:
     torch.manual_seed(0)
     generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=Targets(TARGETS))

@@ -15,10 +15,14 @@ class CanonicalLesions(nn.Module):
 
     Each finding is a mixture of learned pictures, set at its place and scaled by style, as the blobs of Epstein et al.
     2022 (BlobGAN) are; coarse maps would have to grow a mass anew at every place. A finding's own distance from the
-    place that is told is learned with its look.
+    place that is told is learned with its look. What looks the same on both sides, as a mass does, is learned in the
+    pictures of both, what does not, as the edge of a collapsed lung, in those of one.
     """
 
     PICTURES = 4
+    OF_SIDE = ((1, 1, 1, 0), (1, 1, 0, 1))
+    """Which of them show a finding on the left, and on the right."""
+
     SIDE = 48
     """Of a learned picture, pixels of half the picture's side."""
 
@@ -41,6 +45,7 @@ class CanonicalLesions(nn.Module):
         nn.init.zeros_(self.scale.weight)
         nn.init.zeros_(self.scale.bias)
         edge = ((1 - torch.linspace(-1, 1, self.SIDE).abs()) / 0.25).clamp(0, 1)
+        self.register_buffer("of_side", torch.tensor(self.OF_SIDE, dtype=torch.float32), persistent=False)
         self.register_buffer("fade", edge[:, None] * edge, persistent=False)
 
     def forward(self, style: Tensor, said: Tensor, places: Tensor) -> Tensor:
@@ -64,7 +69,8 @@ class CanonicalLesions(nn.Module):
             place = places.to(style).flatten(1, 2).gather(1, slot[..., None].expand(-1, -1, 2))
             # No indexing: on a CPU the gradient of what is picked twice is summed by threads in any order.
             picked = amount[..., None] * F.one_hot(finding, count)
-            looks = torch.einsum("bkn,bnp,npyx->bkyx", picked, shares, self.pictures)
+            mixed = torch.einsum("bkn,bnp->bknp", picked, shares) * self.of_side[slot % 2][:, :, None]
+            looks = torch.einsum("bknp,npyx->bkyx", mixed, self.pictures)
             line = (torch.arange(self.half, device=style.device) + 0.5) / self.half
             y, x = ((line - place) / reach[..., None] for place in (place[..., :1], place[..., 1:]))
             side = (-1, -1, self.half, self.half)

@@ -128,6 +128,8 @@ class Targets:
     def _stated(self, said: Tensor, places: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Given that a sided finding is there, how probable each place is (B, n, k), and that none is said (B, n)."""
         stated = (said[:, self._columns[places]] / said[:, self._rows, None].clamp_min(0.05)).clamp(max=1)
+        if places == ZONES:  # words name one height or none, so all but the most probable are mistaken
+            stated = stated * (stated == stated.amax(2, keepdim=True))
         return stated, (1 - stated.sum(2)).clamp_min(0)
 
 
