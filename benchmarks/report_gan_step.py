@@ -81,7 +81,7 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(drawn.patches, seen.patches)
     loss = loss + s.weight_findings * masked_bce(judge.named(drawn), b.targets, LEARNED.to(b.targets))
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
-    spots = gan.targets.spots(b.targets[:half], b.places[:half], rebuilt.shape[-1], small=True)
+    spots = gan.targets.spots(b.targets[:half].nan_to_num(), b.places[:half], rebuilt.shape[-1], small=True)
     loss = loss + s.weight_l1_small * weighted_l1(rebuilt, target, spots.amax(1, keepdim=True))
     crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
     loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
