@@ -20,7 +20,7 @@ from lxml import etree
 
 from radsynth.reports import clean, findings
 from radsynth.reports.encode import TextEncoder, encode_reports, load_encoder
-from radsynth.reports.findings import split_sentences
+from radsynth.reports.findings import sentences_read
 from radsynth.reports.parse import parse_report, parse_reports
 from radsynth.schemas import RAW_REPORTS
 from radsynth.sources.archives import iter_members
@@ -99,7 +99,7 @@ def main() -> None:
     print(f"reports: parsing, cleaning, labels, tables: {whole:.2f} s (goal: at most 3)")
 
     prompts = list(parse_reports(raw)[0]["prompt"])
-    written = [sentence for prompt in prompts for sentence in split_sentences(prompt) or [""]]
+    written = [sentence for prompt in prompts for sentence in sentences_read(prompt)]
     distinct = list(dict.fromkeys(written))
     sentences = distinct[:: max(1, len(distinct) // options.sentences)][: options.sentences]
     encoder = load_encoder()

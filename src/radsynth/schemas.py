@@ -128,7 +128,7 @@ FINDING_TRUTH = Table(
 )
 
 _LABELS = {f"label_{f}": pa.int8() for f in FINDINGS} | {
-    f"{p}_{f}": _string for p in ("side", "zone") for f in FINDINGS
+    f"{p}_{f}": _string for p in ("side", "zone", "size") for f in FINDINGS
 }
 _LABEL_UNITS = {f"label_{f}": "1 present, 0 negated or not mentioned, -1 uncertain" for f in FINDINGS}
 

@@ -1,4 +1,4 @@
-"""The words that every part of radsynth shares: findings, sides, zones, views, splits."""
+"""The words that every part of radsynth shares: findings, sides, zones, sizes, views, splits."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ SIDES: tuple[str, ...] = ("", "left", "right", "both")
 ZONES: tuple[str, ...] = ("", "upper", "mid", "lower")
 """The height in the lungs. "" is not stated, or more than one."""
 
+SIZES: tuple[str, ...] = ("", "small", "moderate", "large")
+"""How much there is of a finding, from less to more. "" is not stated."""
+
 TARGETS: tuple[str, ...] = (
     *FINDINGS,
     *(f"{f}_{side}" for f in SIDED_FINDINGS for side in ("left", "right")),
     *(f"{f}_{zone}" for f in SIDED_FINDINGS for zone in ("upper", "mid", "lower")),
+    *(f"{f}_large" for f in FINDINGS),
 )
-"""What a report GAN learns of a report: every finding, then the sided ones by side, then by zone."""
+"""What a report GAN learns of a report: every finding, the sided ones by side, then by zone, every one if large."""
 
 VIEWS: tuple[str, ...] = ("frontal", "lateral", "unknown")
 SPLITS: tuple[str, ...] = ("train", "validation", "test")

@@ -55,3 +55,19 @@ def test_a_picture_of_one_side_is_shown_there_alone() -> None:
     style, places = torch.zeros(1, 6), torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.5)
     assert lesions(style, said("mass", "mass_left"), places).any()
     assert not lesions(style, said("mass", "mass_right"), places).any()
+
+
+def test_a_large_one_is_larger_once_that_is_learned() -> None:
+    lesions = CanonicalLesions(Targets(TARGETS), style=6, size=128)
+    with torch.no_grad():
+        lesions.pictures[MASS] = 1.0
+    places, style = torch.full((1, len(SIDED_FINDINGS), 2, 2), 0.5), torch.zeros(1, 6)
+    words = ("mass", "mass_left")
+    assert torch.equal(lesions(style, said(*words), places), lesions(style, said(*words, "mass_large"), places))
+    with torch.no_grad():
+        lesions.larger[MASS] = 1.0
+    usual, large, other = (
+        (lesions(style, said(*words, *more), places) > 0).sum() for more in ((), ("mass_large",), ("nodule_large",))
+    )
+    assert usual == other
+    assert large > 1.5 * usual

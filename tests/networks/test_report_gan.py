@@ -155,6 +155,7 @@ def test_local_evidence_names_a_finding_where_it_lies() -> None:
     assert gained.pop("mass_left") == pytest.approx(5 - math.log(128) / SHARPNESS, abs=1e-3)
     assert gained.pop("mass_upper") > 4
     assert set(gained.values()) == {0.0}
+    assert judge.evidence(nothing).shape == (1, len(Targets(TARGETS).looks), 16, 16)
 
 
 def test_patches_see_their_neighbourhood_alone() -> None:
@@ -192,6 +193,18 @@ def test_the_layout_says_where_a_finding_lies_as_far_as_the_report_does() -> Non
     assert not mass[0, :, :7].any()
     assert all((maps[1] == 1).all() for maps in (mass, effusion, hernia))
     assert not torch.stack([effusion[0], hernia[0], mass[2]]).any()
+
+
+def test_a_large_finding_is_laid_out_where_the_finding_is() -> None:
+    targets = Targets(TARGETS)
+    said = torch.zeros(1, len(TARGETS))
+    said[:, [TARGETS.index(t) for t in ("mass", "mass_left", "mass_upper", "mass_large", "hernia", "hernia_large")]] = 1
+    maps = dict(zip(targets.looks, targets.laid_out(said, 16)[0], strict=True))
+    assert targets.findings == FINDINGS
+    assert targets.large(said)[0].tolist() == [float(f == "mass") for f in SIDED_FINDINGS]
+    assert torch.equal(maps["mass_large"], maps["mass"])
+    assert torch.equal(maps["hernia_large"], maps["hernia"])
+    assert {look for look, found in maps.items() if found.any()} == {"mass", "mass_large", "hernia", "hernia_large"}
 
 
 def test_a_height_that_is_half_believed_beside_another_does_not_count() -> None:

@@ -8,7 +8,7 @@ import pytest
 from radsynth.reports.edit import negated, removed, resized, sides_switched, switched, unrelated
 from radsynth.reports.findings import label_text
 from radsynth.sources.report_writer import Finding, write_report
-from radsynth.vocabulary import FINDINGS
+from radsynth.vocabulary import FINDINGS, SIZES
 
 REAL = (  # in the manner of the Open-i reports
     "The heart size is within normal limits. There is a moderate right pleural effusion. The left lung is clear. No "
@@ -86,7 +86,11 @@ def test_edits_of_written_reports_change_their_finding_alone():
                 assert {before.sides[finding], label_text(edited).sides[finding]} == {"left", "right"}
             if (sized := resized(text, finding)) is not None:
                 made["resized"] += 1
-                assert label_text(sized[0]) == before
+                after, (_, direction) = label_text(sized[0]), sized
+                assert after._replace(sizes=before.sizes) == before
+                assert [after.sizes[f] for f in others] == [before.sizes[f] for f in others]
+                grown = SIZES.index(after.sizes[finding]) - SIZES.index(before.sizes[finding])
+                assert grown * direction >= 0
     assert min(made.values()) > 20, made
 
 
@@ -100,4 +104,7 @@ def test_sentences_of_a_finding_are_taken_out_and_no_others():
 def test_all_sides_are_switched_whole_words_only():
     assert sides_switched("Left effusion, right lung clear, leftward shift.") == (
         "Right effusion, left lung clear, leftward shift."
+    )
+    assert sides_switched("Mass in the right middle lobe, lingula clear.") == (
+        "Mass in the lingula, right middle lobe clear."
     )

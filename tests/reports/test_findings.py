@@ -128,9 +128,33 @@ def test_the_zone_is_read(text: str, zones: str) -> None:
     assert {f: zone for f, zone in label_text(text).zones.items() if zone} == by_name(zones)
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("There is a small left pleural effusion.", "effusion:small"),
+        ("Large right effusion. Small left effusion.", "effusion:large"),
+        ("Moderate-sized left pneumothorax with mild atelectasis.", "atelectasis:small pneumothorax:moderate"),
+        ("Mild-to-moderate edema.", "edema:moderate"),
+        ("Small to moderate effusion and atelectasis.", "effusion:moderate"),
+        ("The heart is markedly enlarged.", "cardiomegaly:large"),
+        ("Mildly enlarged cardiac silhouette.", "cardiomegaly:small"),
+        ("Cardiomegaly is mild.", "cardiomegaly:small"),
+        ("Nodule in the right lung, mild spondylosis.", ""),
+        ("There is a 9 mm nodule and a 20 mm nodule in the left lung.", "nodule:moderate"),
+        ("Nodule in the left upper lobe measuring 2.1 cm.", "nodule:large"),
+        ("Large mass, 4.5 cm, in the left hilum.", "mass:moderate"),
+        ("A 5.1 cm mass.", "mass:large"),
+        ("Possible large effusion.", "effusion:large"),
+        ("No large effusion. Large lung volumes. Pneumothorax.", ""),
+    ],
+)
+def test_the_size_is_read(text: str, sizes: str) -> None:
+    assert {f: size for f, size in label_text(text).sizes.items() if size} == by_name(sizes)
+
+
 def test_every_finding_is_answered_in_the_order_of_the_vocabulary() -> None:
     labels: Labels = label_text("Normal.")
-    assert tuple(labels.values) == tuple(labels.sides) == tuple(labels.zones) == FINDINGS
+    assert tuple(labels.values) == tuple(labels.sides) == tuple(labels.zones) == tuple(labels.sizes) == FINDINGS
     assert set(labels.values.values()) == {0}
 
 

@@ -58,7 +58,7 @@ def test_logged_model_draws_what_the_library_draws(
     reports = pd.DataFrame({"findings": ["Clear lungs", "The heart is XXXX enlarged."], "impression": ["Normal.", ""]})
     served = xray_model.predict(reports, params={"n": 2, "seed": 5})
     gan, _ = load_report_gan(outputs / "models/report_gan")
-    tokens, lengths, _ = encoder(["Clear lungs. Normal.", "The heart is enlarged."])
+    tokens, lengths = encoder(["Clear lungs. Normal.", "The heart is enlarged."])
     mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
     text = torch.from_numpy(tokens.astype(np.float32)), mask, torch.zeros(2, dtype=torch.int64)
     for row in served.itertuples():

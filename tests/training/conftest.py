@@ -38,6 +38,7 @@ def make_chest_set(count: int, size: int = 32, seed: int = 0) -> ChestSet:
         frame[f"label_{finding}"] = (side != "").astype(np.int8) if finding == "effusion" else np.int8(0)
         frame[f"side_{finding}"] = side if finding == "effusion" else ""
         frame[f"zone_{finding}"] = np.where(side == "", "", "lower") if finding == "effusion" else ""
+        frame[f"size_{finding}"] = ""
     vectors = np.concatenate([tokens, exchanged]).reshape(-1, 12)
     starts, reports = np.arange(0, len(vectors) + 1, 6), np.arange(count)[:, None]
     return ChestSet(frame, pixels, ReportVectors(vectors, starts, reports, switched, max_tokens=16))

@@ -70,6 +70,13 @@ def test_zones_are_targets_where_one_is_stated(chest_set: ChestSet) -> None:
     assert (silent[~present] == 0).all()
 
 
+def test_large_is_a_target_where_a_size_is_stated(chest_set: ChestSet) -> None:
+    column, present = TARGETS.index("effusion_large"), chest_set.frame["label_effusion"].to_numpy() == 1
+    for size, wanted in (("large", 1), ("moderate", 0), ("small", 0), ("", np.nan)):
+        frame = chest_set.frame.assign(size_effusion=np.where(present, size, ""))
+        np.testing.assert_array_equal(replace(chest_set, frame=frame).targets[:, column], np.where(present, wanted, 0))
+
+
 def test_left_and_right_change_places_and_nothing_else_does() -> None:
     assert np.array_equal(OTHER_SIDE[OTHER_SIDE], np.arange(len(TARGETS)))
     exchanged = {TARGETS[a]: TARGETS[b] for a, b in enumerate(OTHER_SIDE) if a != b}

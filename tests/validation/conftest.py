@@ -80,7 +80,7 @@ def chest() -> ChestData:
     prompts = [f"Finding number {n} of this chest. No effusion." for n in range(STUDIES)]
     splits = ["train"] * 24 + ["validation"] * 8 + ["test"] * 8
     labels = {f"label_{f}": [int((n + i) % 4 == 0) for n in range(STUDIES)] for i, f in enumerate(FINDINGS)}
-    places = {f"{place}_{f}": [""] * STUDIES for place in ("side", "zone") for f in FINDINGS}
+    places = {f"{place}_{f}": [""] * STUDIES for place in ("side", "zone", "size") for f in FINDINGS}
     reports = pd.DataFrame(
         {
             "row": range(STUDIES),

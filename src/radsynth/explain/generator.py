@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from radsynth.explain.cams import enlarged
 from radsynth.networks.text import CrossAttention
 from radsynth.reports.encode import TextEncoder
-from radsynth.reports.findings import label_text, split_sentences
+from radsynth.reports.findings import label_text, sentences_read
 from radsynth.training.device import cpu_device
 from radsynth.training.report_gan import ReportGan, generate
 from radsynth.vocabulary import FINDINGS
@@ -53,7 +53,7 @@ def words_of(encoder: TextEncoder, text: str) -> list[tuple[str, list[int]]]:
     """The words of a text with the places of their word pieces among its tokens; ``[CLS]`` and ``[SEP]`` left out."""
     words: list[tuple[str, list[int]]] = []
     first = 0
-    for ids in encoder.token_ids(split_sentences(text) or [""]):
+    for ids in encoder.token_ids(sentences_read(text)):
         pieces = encoder.tokenizer.convert_ids_to_tokens(ids)
         for place, piece in enumerate(pieces[1:-1], start=first + 1):
             if piece.startswith("##") and words:

@@ -13,10 +13,10 @@ from radsynth.networks.layout import Targets
 class CanonicalLesions(nn.Module):
     """Style, and what a report says and where -> what its findings add to a picture.
 
-    Each finding is a mixture of learned pictures, set at its place and scaled by style, as the blobs of Epstein et al.
-    2022 (BlobGAN) are; coarse maps would have to grow a mass anew at every place. A finding's own distance from the
-    place that is told is learned with its look. What looks the same on both sides, as a mass does, is learned in the
-    pictures of both, what does not, as the edge of a collapsed lung, in those of one.
+    Each finding is a mixture of learned pictures, set at its place and scaled by style and by whether it is large, as
+    the blobs of Epstein et al. 2022 (BlobGAN) are; coarse maps would have to grow a mass anew at every place. A
+    finding's own distance from the place that is told is learned with its look. What looks the same on both sides, as a
+    mass does, is learned in the pictures of both, what does not, as the edge of a collapsed lung, in those of one.
     """
 
     PICTURES = 4
@@ -44,6 +44,7 @@ class CanonicalLesions(nn.Module):
         self.scale = nn.Linear(style, count)
         nn.init.zeros_(self.scale.weight)
         nn.init.zeros_(self.scale.bias)
+        self.larger = nn.Parameter(torch.zeros(count))
         edge = ((1 - torch.linspace(-1, 1, self.SIDE).abs()) / 0.25).clamp(0, 1)
         self.register_buffer("of_side", torch.tensor(self.OF_SIDE, dtype=torch.float32), persistent=False)
         self.register_buffer("fade", edge[:, None] * edge, persistent=False)
@@ -64,7 +65,7 @@ class CanonicalLesions(nn.Module):
             amount, slot = self.targets.on_sides(said).flatten(1).topk(self.AT_MOST)
             finding = slot // 2
             shares = self.shares(style).view(-1, count, self.PICTURES) / self.PICTURES
-            scale = (0.4 * self.scale(style).tanh()).exp()
+            scale = (0.4 * (self.scale(style) + self.larger * self.targets.large(said)).tanh()).exp()
             reach = self.REACH * scale.gather(1, finding)
             place = places.to(style).flatten(1, 2).gather(1, slot[..., None].expand(-1, -1, 2))
             # No indexing: on a CPU the gradient of what is picked twice is summed by threads in any order.

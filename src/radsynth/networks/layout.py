@@ -17,7 +17,7 @@ Whole where nine of ten masses, nodules and consolidations of the phantoms have 
 _SIDE_EDGE = 0.04
 """Half the width of the band, in widths of the picture, in which one side becomes the other."""
 
-SIDES, ZONES = ("left", "right"), ("upper", "mid", "lower")
+SIDES, ZONES, LARGE = ("left", "right"), ("upper", "mid", "lower"), "large"
 SPOT = 0.05
 """Standard deviation of a spot, in widths of the picture."""
 
@@ -45,7 +45,7 @@ def _regions(places: tuple[str, ...], size: int) -> Tensor:
 
 
 class Targets:
-    """What is said of reports or pictures, by name: findings, and ``finding_place`` of the sided ones.
+    """What is said of reports or pictures, by name: findings, ``finding_place`` of the sided ones, ``finding_large``.
 
     A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of sided
     findings.
@@ -60,21 +60,20 @@ class Targets:
 
     def __init__(self, names: Sequence[str], small: Sequence[str] = ()) -> None:
         self.names = tuple(names)
-        parts = [name.rpartition("_") for name in names]
-        self.places = tuple(place if place in SIDES + ZONES else "" for _, _, place in parts)
-        whole = [name for name, place in zip(names, self.places, strict=True) if not place]
-        self.findings = tuple(whole)
-        self.sided = tuple(f for f in whole if f"{f}_{SIDES[0]}" in names)
-        self.finding = torch.tensor(
-            [
-                whole.index(f if place else name)
-                for name, (f, _, _), place in zip(names, parts, self.places, strict=True)
-            ]
-        )
+        endings = [name.rpartition("_")[2] for name in names]
+        self.places = tuple(ending if ending in SIDES + ZONES else "" for ending in endings)
+        self.findings = tuple(n for n, e in zip(names, endings, strict=True) if e not in (*SIDES, *ZONES, LARGE))
+        self.looks = self.findings + tuple(n for n, e in zip(names, endings, strict=True) if e == LARGE)
+        """What has a look of its own: every finding, and a large one."""
+        self.sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
+        whole = [name.removesuffix(f"_{place}") for name, place in zip(names, self.places, strict=True)]
+        self.look = torch.tensor([self.looks.index(name) for name in whole])
+        """Of each target: which of `looks` it is."""
         self.small = tuple(small)
-        self.small_column = torch.tensor([self.findings[k] in self.small for k in self.finding])
+        self.small_column = torch.tensor([name.removesuffix(f"_{LARGE}") in self.small for name in whole])
         """Of each target: whether it is of a small finding."""
         self._rows = [self.findings.index(f) for f in self.sided]
+        self._large = [self.looks.index(f"{f}_{LARGE}") for f in self.sided if f"{f}_{LARGE}" in names]
         self._columns = {
             places: [[self.names.index(f"{f}_{place}") for place in places] for f in self.sided]
             for places in (SIDES, ZONES)
@@ -95,15 +94,21 @@ class Targets:
         along = torch.einsum("bnk,kyx->bnyx", stated, _regions(ZONES, size).to(said)) + nowhere[..., None, None]
         return along.clamp(max=1)
 
+    def large(self, said: Tensor) -> Tensor:
+        """How probable it is that each sided finding is a large one, (B, n)."""
+        return said[:, [self.names.index(f"{f}_{LARGE}") for f in self.sided]]
+
     def laid_out(self, said: Tensor, size: int) -> Tensor:
-        """Maps (B, findings, size, size) of how probable a finding is at each place, by the words of a report; 0..1.
+        """Maps (B, looks, size, size) of how probable a look is at each place, by the words of a report; 0..1.
 
         A finding of which the words name no side lies on both, of which they name no zone in all.
         """
-        maps = said[:, [self.names.index(f) for f in self.findings], None, None].expand(-1, -1, size, size).clone()
+        maps = said[:, [self.names.index(look) for look in self.looks], None, None].expand(-1, -1, size, size).clone()
         stated, nowhere = self._stated(said, SIDES)
         across = torch.einsum("bnk,kyx->bnyx", stated, _regions(SIDES, size).to(said)) + nowhere[..., None, None]
-        maps[:, self._rows] = maps[:, self._rows] * across.clamp(max=1) * self.in_zones(said, size)
+        where = across.clamp(max=1) * self.in_zones(said, size)
+        for rows in (self._rows, self._large):
+            maps[:, rows] = maps[:, rows] * where[:, : len(rows)]
         return maps
 
     def spots(self, said: Tensor, places: Tensor, size: int, *, small: bool = False) -> Tensor:
@@ -152,7 +157,7 @@ class Layout(nn.Module):
     def __init__(self, targets: Targets, channels: dict[int, int], noise_size: int) -> None:
         super().__init__()
         self.targets, n = targets, len(targets.sided)
-        inputs = len(targets.findings) + n
+        inputs = len(targets.looks) + n
         self.show = nn.ModuleDict({str(side): nn.Conv2d(inputs, c, 1) for side, c in channels.items()})
         for conv in self.show.values():
             nn.init.normal_(conv.weight, std=(2 / inputs) ** 0.5)

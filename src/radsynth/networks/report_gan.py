@@ -273,8 +273,9 @@ class ReportDiscriminator(nn.Module):
     that it is taken of. With `names` it also says what findings there are, on which side and in which zone, without the
     report, as an auxiliary classifier (Odena et al. 2017): from the same maxima, and from local evidence on the trunk's
     maps of 16x16, where a small mass is more than a part of one place. A finding has one map of evidence, looked at in
-    a side or a zone for those: what a mass looks like is learned from all masses. What is small by definition is named
-    by local evidence alone: from maxima over the picture a few dozen examples are learned by heart.
+    a side or a zone for those: what a mass looks like is learned from all masses; a large one has another. What is
+    small by definition is named by local evidence alone: from maxima over the picture a few dozen examples are learned
+    by heart.
 
     Beside it `patches` judges realism alone, place by place on the trunk's two finest maps, whose places see 40 and 96
     pixels of a 256-pixel picture (a PatchGAN, Isola et al. 2017): what makes ribs and vessels, not what makes a chest.
@@ -296,12 +297,12 @@ class ReportDiscriminator(nn.Module):
         self.place = nn.Parameter(0.5 * torch.randn(1, channels, 8, 8)) if places else None
         self.targets = names
         self.names = nn.Linear(channels, len(names.names)) if names else None
-        self.shown = _conv(self.trunk.channels[-2:][0], len(names.findings), gain=1.0) if names else None
+        self.shown = _conv(self.trunk.channels[-2:][0], len(names.looks), gain=1.0) if names else None
         side = 8 * min(len(self.trunk.channels), 2)
-        self.shown_place = nn.Parameter(torch.zeros(1, len(names.findings), side, side)) if names and places else None
+        self.shown_place = nn.Parameter(torch.zeros(1, len(names.looks), side, side)) if names and places else None
         if names:
             region = names.regions(side)
-            self.register_buffer("finding", names.finding, persistent=False)
+            self.register_buffer("of_look", names.look, persistent=False)
             self.register_buffer("whole", (~names.small_column).float(), persistent=False)
             self.register_buffer("region", region / region.sum((1, 2), keepdim=True), persistent=False)
         self.last = _conv(channels, channels)
@@ -336,13 +337,13 @@ class ReportDiscriminator(nn.Module):
         return F.leaky_relu(self.squeeze(features), 0.2).amax((2, 3))
 
     def evidence(self, seen: Seen) -> Tensor:
-        """Local evidence (B, findings, 16, 16), before a smooth maximum is taken of it; needs `names`."""
+        """Local evidence of each look, findings first, (B, looks, 16, 16); a smooth maximum of it counts."""
         evidence = self.shown(seen.finer)
         return (evidence if self.shown_place is None else evidence + self.shown_place).float()
 
     def named(self, seen: Seen) -> Tensor:
         """Logits (B, targets) of findings on the pictures that were looked at; needs `names`."""
-        evidence = SHARPNESS * self.evidence(seen)[:, self.finding] + self.region.log()
+        evidence = SHARPNESS * self.evidence(seen)[:, self.of_look] + self.region.log()
         local = evidence.flatten(2).logsumexp(2) / SHARPNESS
         return self.whole * self.names(self.read(seen.features)).float() + local
 

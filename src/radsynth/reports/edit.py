@@ -138,7 +138,10 @@ def resized(text: str, finding: str) -> tuple[str, int] | None:
         _LENGTH.sub(_scaled(direction), _SIZE.sub(_sized(direction, finding), sentence)) if own else sentence
         for sentence, own in sentences
     )
-    return (edited, direction) if edited != text and label_text(edited) == label_text(text) else None
+    before, after = label_text(text), label_text(edited)
+    others = all(after.sizes[f] == before.sizes[f] for f in FINDINGS if f not in (finding, GENERIC))
+    same = after._replace(sizes=before.sizes) == before
+    return (edited, direction) if edited != text and same and others else None
 
 
 def removed(text: str, finding: str) -> str | None:
@@ -158,8 +161,8 @@ def removed(text: str, finding: str) -> str | None:
 
 
 def sides_switched(text: str) -> str:
-    """Exchange left and right throughout, whatever they are said of."""
-    return re.sub(r"\b(?:left|right)\b", lambda m: _cased(_OTHER_SIDE[m[0].lower()], m[0]), text, flags=re.I)
+    """Exchange left and right throughout, whatever they are said of; the lingula and the right middle lobe too."""
+    return _SIDES.sub(_mirrored, text)
 
 
 def unrelated(text: str) -> str:

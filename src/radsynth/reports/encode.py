@@ -1,4 +1,4 @@
-"""BERT features of reports: a vector for every word piece, and their mean for the whole text.
+"""BERT features of reports: a vector for every word piece, sentence by sentence.
 
 BERT reads every sentence alone: read with others, the words of one colour the vectors of the next, and a side is no
 longer told with its finding (docs/adr/0014). The encoder is frozen. Nothing is downloaded here: the default is the BERT
@@ -24,7 +24,7 @@ import torch
 from radsynth.errors import RadsynthError
 from radsynth.progress import track
 from radsynth.reports.edit import sides_switched
-from radsynth.reports.findings import split_sentences
+from radsynth.reports.findings import sentences_read
 from radsynth.reports.vectors import NO_SENTENCE, ReportVectors
 
 DEFAULT_MAX_TOKENS = 160
@@ -51,7 +51,7 @@ class TextEncoder:
     digest: str
     precision: str = "float32"
 
-    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Encode a few texts, e.g. one prompt; see `encode`."""
         return encode(texts, encoder=self)
 
@@ -130,7 +130,7 @@ def quiet_transformers() -> Iterator[None]:
 
 def encode(
     texts: Sequence[str], encoder: str | TextEncoder = "minilm", *, max_tokens: int = DEFAULT_MAX_TOKENS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Encode a few texts; see `encode_reports`.
 
     Returns
@@ -140,11 +140,9 @@ def encode(
         one; T is the longest text's length.
     lengths : int16 (R,)
         Tokens of each text.
-    pooled : float32 (R, D)
-        Mean of each text's token vectors, ``[CLS]`` and ``[SEP]`` included, padding not.
     """
     found = encode_reports(texts, encoder, max_tokens=max_tokens)
-    return *found.tokens(found.reports), found.pooled()
+    return found.tokens(found.reports)
 
 
 def encode_reports(
@@ -176,7 +174,7 @@ def encode_reports(
     """
     if isinstance(encoder, str):
         encoder = load_encoder(encoder, max_tokens=max_tokens)
-    by_text = [split_sentences(text) or [""] for text in texts]
+    by_text = [sentences_read(text) for text in texts]
     written = list(dict.fromkeys(chain.from_iterable(by_text)))
     exchanged = [sides_switched(sentence) for sentence in written] if both_sides else written
     other = dict(zip(exchanged, written, strict=True)) | dict(zip(written, exchanged, strict=True))

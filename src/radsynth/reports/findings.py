@@ -1,15 +1,18 @@
-"""Which findings a report states, denies or doubts, and where: rules on sentences, with negation scopes.
+"""Which findings a report states, denies or doubts, where, and how large: rules on sentences, with negation scopes.
 
 A mention is present unless its sentence denies it (``no``, ``without``, ``has resolved``) or doubts it (``possible``,
 ``may represent``, ``versus``, ``cannot be excluded``). ``likely``, ``probable`` and ``consistent with`` count as
 present. A denial reaches over a list (``no consolidation, effusion or pneumothorax``) up to the next turn of the
 sentence (``but``, ``there is``, ``with``). Over a whole report a finding that is present anywhere is present, else one
-that is doubted anywhere is uncertain, else one that is denied is negated.
+that is doubted anywhere is uncertain, else one that is denied is negated. A nodule or mass of which a length is given
+is large from where a lung tumour's T category changes: nodules above 20 mm (T1c), masses above 50 mm (T3).
 
 References
 ----------
 Chapman et al., "A simple algorithm for identifying negated findings and diseases in discharge summaries" (NegEx),
 J Biomed Inform 34, 2001. Irvin et al., "CheXpert: a large chest radiograph dataset with uncertainty labels", AAAI 2019.
+Goldstraw et al., "The IASLC lung cancer staging project: proposals for revision of the TNM stage groupings in the
+forthcoming (eighth) edition", J Thorac Oncol 11, 2016.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIZES
 
 PRESENT, NEGATED, UNCERTAIN = 1, 0, -1
 
@@ -30,18 +33,20 @@ class Labels(NamedTuple):
 
     `values` maps each of `vocabulary.FINDINGS` to 1 present, 0 negated or not mentioned, -1 uncertain; `sides` to the
     patient's side (``""`` not stated, ``left``, ``right``, ``both``) of what is present, or else uncertain, `zones` to
-    its height in the lungs (``""`` not stated or more than one, ``upper``, ``mid``, ``lower``); `negated` holds the
-    findings that the text denies, in the vocabulary's order.
+    its height in the lungs (``""`` not stated or more than one, ``upper``, ``mid``, ``lower``), `sizes` to how much
+    there is of it, the largest that is stated (one of `vocabulary.SIZES`); `negated` holds the findings that the text
+    denies, in the vocabulary's order.
     """
 
     values: dict[str, int]
     sides: dict[str, str]
     zones: dict[str, str]
+    sizes: dict[str, str]
     negated: tuple[str, ...]
 
     def columns(self) -> dict[str, int | str]:
-        """As columns of a table: ``label_``, ``side_`` and ``zone_`` of every finding."""
-        kinds = (("label", self.values), ("side", self.sides), ("zone", self.zones))
+        """As columns of a table: ``label_``, ``side_``, ``zone_`` and ``size_`` of every finding."""
+        kinds = (("label", self.values), ("side", self.sides), ("zone", self.zones), ("size", self.sizes))
         return {f"{kind}_{finding}": of[finding] for kind, of in kinds for finding in FINDINGS}
 
 
@@ -52,6 +57,7 @@ class _Mention(NamedTuple):
     value: int = PRESENT
     side: str = ""
     zone: str = ""
+    size: str = ""
 
 
 _HEART = r"(?:heart|cardiac (?:silhouette|size|shadow|contours?)|cardio ?mediastinal (?:silhouettes?|contours?))"
@@ -185,6 +191,12 @@ _ZONE = re.compile(
     r"|(?P<mid>(?:mid|middle) ?(?:left |right )?(?:lobes?|lungs?|zones?)|(?:peri|infra)?hilar|lingula\w*)"
     r"|(?P<lower>lower(?= (?:lobes?|lungs?|zones?)\b)|bases?|(?:bi)?bas(?:al|ilar)|retrocardiac))\b"
 )
+_SIZE = re.compile(
+    r"\b(?:(?P<small>tiny|small|trace|minimal(?:ly)?|slight(?:ly)?|mild(?:ly)?)|(?P<moderate>moderate(?:ly)?)"
+    r"|(?P<large>large|extensive|massive(?:ly)?|severe(?:ly)?|marked(?:ly)?))(?:-sized)?\b(?!-)"
+)
+_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b")
+_MODERATE_MM = {"nodule": (10, 20), "mass": (30, 50)}
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
 _LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|;")
@@ -193,6 +205,11 @@ _SENTENCE = re.compile(r"(?<=[.!?;])\s+|;")
 def split_sentences(text: str) -> list[str]:
     """Split a text into its sentences; a semicolon ends one too, a decimal point does not."""
     return [sentence for part in _SENTENCE.split(text) if (sentence := part.strip())]
+
+
+def sentences_read(text: str) -> list[str]:
+    """The sentences that a text encoder reads one by one: those of `split_sentences`, or one empty one."""
+    return split_sentences(text) or [""]
 
 
 def label_text(text: str) -> Labels:
@@ -206,25 +223,28 @@ def label_text(text: str) -> Labels:
     Returns
     -------
     Labels
-        Values, sides and denied findings, for every finding of the vocabulary.
+        Values, sides, zones, sizes and denied findings, for every finding of the vocabulary.
     """
     by_finding: dict[str, list[_Mention]] = {}
     for sentence in split_sentences(text.lower()):
         for mention in _read_sentence(sentence):
             by_finding.setdefault(mention.finding, []).append(mention)
-    values, sides, zones = dict.fromkeys(FINDINGS, 0), dict.fromkeys(FINDINGS, ""), dict.fromkeys(FINDINGS, "")
+    values = dict.fromkeys(FINDINGS, 0)
+    sides, zones, sizes = (dict.fromkeys(FINDINGS, "") for _ in range(3))
     negated = []
     for finding in FINDINGS:
         mentions = by_finding.get(finding, ())
         said = {mention.value for mention in mentions}
         if PRESENT in said or UNCERTAIN in said:
             values[finding] = PRESENT if PRESENT in said else UNCERTAIN
+            told = [mention for mention in mentions if mention.value == values[finding]]
+            sizes[finding] = _largest(mention.size for mention in told)
             if finding in SIDED_FINDINGS:
-                sides[finding] = _joined_side({m.side for m in mentions if m.value == values[finding]})
-                zones[finding] = _joined_zone({m.zone for m in mentions if m.value == values[finding]})
+                sides[finding] = _joined_side({mention.side for mention in told})
+                zones[finding] = _joined_zone({mention.zone for mention in told})
         elif said:
             negated.append(finding)
-    return Labels(values, sides, zones, tuple(negated))
+    return Labels(values, sides, zones, sizes, tuple(negated))
 
 
 def stated_findings(sentence: str) -> tuple[tuple[str, int], ...]:
@@ -275,7 +295,8 @@ def _read_sentence(sentence: str) -> tuple[_Mention, ...]:
     mentions = _with_places(sentence, mentions)
     for match in _HEART_ENLARGED.finditer(sentence):
         doubtful = re.search(r"borderline|\b(?:may|might|could|possibl[ey]|question)", match[0])
-        mentions.append(_Mention(*match.span(), "cardiomegaly", UNCERTAIN if doubtful else PRESENT))
+        value = UNCERTAIN if doubtful else PRESENT
+        mentions.append(_Mention(*match.span(), "cardiomegaly", value, size=_size_in(match[0])))
     mentions += [_Mention(*m.span(), "cardiomegaly", NEGATED) for m in _HEART_NORMAL.finditer(sentence)]
     mentions += [_Mention(*m.span(), "effusion", NEGATED) for m in _ANGLES_CLEAR.finditer(sentence)]
     return tuple(mentions)
@@ -324,8 +345,8 @@ _OTHER = re.compile(r",? (?:and/or|or|versus|vs)\b")
 
 
 def _with_places(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
-    """Give each mention the side and the zone whose words belong to it."""
-    if not mentions or not (_SIDE.search(sentence) or _ZONE.search(sentence)):
+    """Give each mention the side, the zone and the size whose words belong to it."""
+    if not mentions or not any(words.search(sentence) for words in (_SIDE, _ZONE, _SIZE, _LENGTH)):
         return mentions
     edges = [0]  # where the words of one mention end and those of the next begin
     for mention, following in itertools.pairwise(mentions):
@@ -337,7 +358,12 @@ def _with_places(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
             edges.append(following.start if _LOCATION.match(between) else mention.end)
     edges.append(len(sentence))
     sides, zones = (_places(sentence, mentions, edges, read) for read in (_sides_in, _zones_in))
-    return [m._replace(side=side, zone=zone) for m, side, zone in zip(mentions, sides, zones, strict=True)]
+    sizes = [
+        _size_of(mention, sentence[begin : mention.end], sentence[mention.end : max(end, mention.end)])
+        for mention, (begin, end) in zip(mentions, itertools.pairwise(edges), strict=True)
+    ]
+    places = zip(mentions, sides, zones, sizes, strict=True)
+    return [m._replace(side=side, zone=zone, size=size) for m, side, zone, size in places]
 
 
 def _places(sentence: str, mentions: list[_Mention], edges: list[int], read: Callable[[str], str]) -> list[str]:
@@ -381,3 +407,19 @@ def _zones_in(text: str) -> str:
 def _joined_zone(zones: set[str]) -> str:
     zones = zones - {""}
     return zones.pop() if len(zones) == 1 else ""
+
+
+def _size_of(mention: _Mention, before: str, after: str) -> str:
+    """The size of one mention, from the words up to its end and those that follow: a length counts before a word."""
+    lengths = [float(n) * (10 if unit == "cm" else 1) for n, unit in _LENGTH.findall(f"{before} {after}")]
+    if lengths and mention.finding in _MODERATE_MM:
+        return SIZES[1 + sum(max(lengths) > limit for limit in _MODERATE_MM[mention.finding])]
+    return _size_in(before) or _size_in(_CONJUNCTION.split(after)[0])
+
+
+def _size_in(text: str) -> str:
+    return _largest(match.lastgroup or "" for match in _SIZE.finditer(text))
+
+
+def _largest(sizes: Iterable[str]) -> str:
+    return max(sizes, key=SIZES.index, default="")

@@ -61,11 +61,15 @@ class ReportVectors:
         return tokens, lengths
 
     def pooled(self) -> np.ndarray:
-        """Mean of each report's token vectors, float32 (R, D)."""
+        """Mean of each report's token vectors, ``[CLS]`` and ``[SEP]`` included, float32 (R, D)."""
         found = np.zeros((len(self.reports), self.width), dtype=np.float32)
         for mean, report in zip(found, self.reports, strict=True):
             mean[:] = self.vectors[self._rows(report)].mean(axis=0, dtype=np.float64)
         return found
+
+    def exchanged(self, sentences: np.ndarray) -> np.ndarray:
+        """Sentences (B, L) with left and right exchanged."""
+        return np.where(sentences == NO_SENTENCE, NO_SENTENCE, self.switched[sentences])
 
     def save(self, folder: Path) -> None:
         """Write all but `max_tokens`, which stands in the folder's ``encoder.json``."""

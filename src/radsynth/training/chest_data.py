@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from radsynth.errors import RadsynthError
-from radsynth.reports.findings import split_sentences
+from radsynth.reports.findings import sentences_read
 from radsynth.reports.vectors import NO_SENTENCE, ReportVectors, load_vectors
 from radsynth.schemas import CHEST
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS, VIEWS, ZONES
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIZES, TARGETS, VIEWS, ZONES
 
 _SWITCHED = {"left": "right", "right": "left"}
 OTHER_SIDE: np.ndarray = np.array(
@@ -55,9 +55,10 @@ class ChestSet:
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side, then in that zone.
+        """(n, len(TARGETS)) float32: `labels`, then 1 where a present finding is on that side, in that zone, and large.
 
-        NaN where it is uncertain, and in a zone where it is present and no single zone is stated.
+        NaN where it is uncertain, and in a zone or for large where it is present and no single zone, or size, is
+        stated.
         """
         return targets_of(self.frame)
 
@@ -65,7 +66,7 @@ class ChestSet:
     def sentences(self) -> list[list[tuple[str, int]]]:
         """Of each example's report the sentences, each with its row in `reports`."""
         rows = self.reports.reports[self.frame["report_row"].to_numpy()]
-        texts = (split_sentences(prompt) or [""] for prompt in self.frame["prompt"])
+        texts = (sentences_read(prompt) for prompt in self.frame["prompt"])
         return [
             list(zip(text, row[row != NO_SENTENCE].tolist(), strict=True))
             for text, row in zip(texts, rows, strict=True)
@@ -86,19 +87,19 @@ class ChestSet:
         """
         sentences = self.reports.reports[self.frame["report_row"].to_numpy()[indices]]
         if switched is not None:
-            sentences = np.where(switched[:, None], self.exchanged(sentences), sentences)
+            sentences = np.where(switched[:, None], self.reports.exchanged(sentences), sentences)
         return self.read(sentences, indices)
-
-    def exchanged(self, sentences: np.ndarray) -> np.ndarray:
-        """Rows of sentences (B, L) with left and right exchanged."""
-        return np.where(sentences == NO_SENTENCE, NO_SENTENCE, self.reports.switched[sentences])
 
     def read(self, sentences: np.ndarray, indices: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """As `text`, of reports made of `sentences` (B, L) and the views of the examples `indices` (B,)."""
-        tokens, lengths = self.reports.tokens(sentences)
-        mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
         views = [VIEWS.index(v) for v in self.frame["view_position"].to_numpy()[indices]]
-        return torch.from_numpy(tokens).float(), mask, torch.tensor(views)
+        return *masked(*self.reports.tokens(sentences)), torch.tensor(views)
+
+
+def masked(tokens: np.ndarray, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Token vectors (B, T, D) as float32, and where there are any, bool (B, T), from the `lengths` (B,) of texts."""
+    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
+    return torch.from_numpy(tokens).float(), mask
 
 
 def labels_of(frame: pd.DataFrame) -> np.ndarray:
@@ -108,13 +109,16 @@ def labels_of(frame: pd.DataFrame) -> np.ndarray:
 
 
 def targets_of(frame: pd.DataFrame) -> np.ndarray:
-    """Targets of a table's ``label_``, ``side_`` and ``zone_`` columns, see `ChestSet.targets`."""
+    """Targets of a table's ``label_``, ``side_``, ``zone_`` and ``size_`` columns, see `ChestSet.targets`."""
     columns = [labels_of(frame)]
-    for place, words in (("side", ("left", "right")), ("zone", ZONES[1:])):
-        for finding in SIDED_FINDINGS:
+    told = (
+        ("side", ("left", "right"), SIDED_FINDINGS), ("zone", ZONES[1:], SIDED_FINDINGS), ("size", SIZES[-1:], FINDINGS)
+    )  # fmt: skip
+    for what, words, findings in told:
+        for finding in findings:
             present = frame[f"label_{finding}"].to_numpy()
-            stated = frame[f"{place}_{finding}"].to_numpy()
-            unknown = (present < 0) | ((place == "zone") & (present == 1) & (stated == ""))
+            stated = frame[f"{what}_{finding}"].to_numpy()
+            unknown = (present < 0) | ((what != "side") & (present == 1) & (stated == ""))
             for word in words:
                 here = ((present == 1) & np.isin(stated, (word, "both"))).astype(np.float32)
                 columns.append(np.where(unknown, np.nan, here)[:, None])

@@ -13,6 +13,7 @@ from torch import Tensor
 from radsynth.errors import RadsynthError
 from radsynth.reports.encode import TextEncoder, load_encoder
 from radsynth.reports.parse import Report, prompt_of
+from radsynth.training.chest_data import masked
 from radsynth.training.device import Device, pick_device
 from radsynth.training.report_gan import generate, load_report_gan
 from radsynth.vocabulary import VIEWS
@@ -27,9 +28,7 @@ def prompt(findings: str, impression: str) -> str:
 
 def as_read(encoder: TextEncoder, prompts: Sequence[str], view: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Token vectors (R, T, e), mask (R, T) and view (R,) of R prompts, as the networks read them."""
-    tokens, lengths, _ = encoder(prompts)
-    mask = torch.arange(tokens.shape[1])[None] < torch.from_numpy(lengths.astype(np.int64))[:, None]
-    return torch.from_numpy(tokens.astype(np.float32)), mask, view
+    return *masked(*encoder(prompts)), view
 
 
 class Drawer:

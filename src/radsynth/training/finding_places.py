@@ -60,27 +60,24 @@ def add_seen_places(
     """
     if discriminator.shown is None:
         return
-    columns = [FINDINGS.index(f) for f in SIDED_FINDINGS]
-    shape: list[int] = []
-
-    def seen(pictures: Tensor) -> Tensor:
-        evidence = dense_evidence(discriminator, pictures)[:, columns]
-        shape[:] = evidence.shape[1:]
-        return evidence.flatten(1)
-
+    sought = [finding for finding in SIDED_FINDINGS if finding not in ROUND_FINDINGS]
+    columns = [FINDINGS.index(finding) for finding in sought]
     for part in np.array_split(np.arange(len(data)), -(-len(data) // READ_TOGETHER)):
-        maps = predict(seen, lambda i, part=part: data.pictures(part[i]), len(part), device)
-        evidence = torch.from_numpy(maps).unflatten(1, shape)
-        for k, (finding, column) in enumerate(zip(SIDED_FINDINGS, columns, strict=True)):
+        maps = predict(
+            lambda pictures: dense_evidence(discriminator, pictures)[:, columns],
+            lambda i, part=part: data.pictures(part[i]), len(part), device,
+        )  # fmt: skip
+        for evidence, finding, column in zip(torch.from_numpy(maps).unbind(1), sought, columns, strict=True):
             rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
-            if finding not in ROUND_FINDINGS and len(rows):
-                more = evidence[rows, k] - (evidence[without, k].mean(0) if len(without) else 0)
+            if len(rows):
+                k = SIDED_FINDINGS.index(finding)
+                more = evidence[rows] - (evidence[without].mean(0) if len(without) else 0)
                 more = F.pad(more, (FINER // 2,) * 4, mode="replicate")
                 _place(data, part[rows], finding, F.avg_pool2d(more, FINER + 1, stride=1), places[:, k], usual[k])
 
 
 def dense_evidence(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
-    """A discriminator's local evidence on maps `FINER` times as fine, (B, findings, S, S) float32.
+    """A discriminator's local evidence on maps `FINER` times as fine, (B, looks, S, S) float32.
 
     Pictures are moved by parts of a place, and what is found is interleaved (shift and stitch, Sermanet et al. 2014,
     section 3.3).

@@ -169,7 +169,7 @@ def predict(
     device: Device,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Outputs (count, K) float32 of `network` for the pictures 0..count-1, batch by batch."""
+    """Outputs (count, ...) float32 of `network` for the pictures 0..count-1, batch by batch."""
     found = []
     for start in range(0, count, batch_size):
         batch = pictures(np.arange(start, min(start + batch_size, count))).to(device.device)

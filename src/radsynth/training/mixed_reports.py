@@ -52,5 +52,5 @@ def mixed_reports(
     texts = ["; ".join(sentence for sentence, _ in sentences) for sentences in made]
     targets = targets_of(pd.DataFrame([label_text(text).columns() for text in texts]))
     if switched:
-        rows, targets = data.exchanged(rows), targets[:, OTHER_SIDE]
+        rows, targets = data.reports.exchanged(rows), targets[:, OTHER_SIDE]
     return *data.read(rows, chosen), torch.from_numpy(targets)

@@ -23,7 +23,7 @@ from radsynth.validation.run import (
     unique,
     without,
 )
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, SPLITS, VIEWS, ZONES
+from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES, SIZES, SPLITS, VIEWS, ZONES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,6 +147,7 @@ def _expect_labels() -> list[Expect]:
         *in_set("label", [-1, 0, 1], "labels are -1, 0 or 1"),
         *in_set("side", SIDES, "sides are known words"),
         *in_set("zone", ZONES, "zones are known words"),
+        *in_set("size", SIZES, "sizes are known words"),
         *all_true("place_fits_finding", "only findings that have a side are given a side or a zone"),
         *all_true("place_fits_label", "no side or zone is given to an absent finding", "warning"),
     ]
@@ -293,6 +294,7 @@ def _labels(manifest: pd.DataFrame) -> pd.DataFrame:
                 "label": manifest[f"label_{finding}"],
                 "side": manifest[f"side_{finding}"],
                 "zone": manifest[f"zone_{finding}"],
+                "size": manifest[f"size_{finding}"],
                 "place_fits_finding": nowhere | (finding in SIDED_FINDINGS),
                 "place_fits_label": nowhere | (manifest[f"label_{finding}"] != 0),
             }
