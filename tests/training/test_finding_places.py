@@ -80,17 +80,21 @@ def test_evidence_between_the_places_of_a_discriminator_is_found() -> None:
     assert torch.allclose(dense_evidence(SeesBrightness(), even), even.expand(-1, len(FINDINGS), -1, -1))
 
 
-def test_a_place_counts_by_how_many_lie_near_it_on_either_side() -> None:
+def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
     counts = torch.full((2, 16, 16), 1e-6)
     counts[0, 10, 3:6] += 2
-    counts[0, 1, 9] += 2
+    counts[0, 1, 8] += 1
     usual = usual_places(counts)
     assert torch.allclose(usual.sum((1, 2)), torch.ones(2))
-    assert usual[0, 1, 9] < 0.2, "a quarter of all, but alone"
-    assert usual[0, 10, 4] > usual[0, 10, 3] > usual[0, 1, 9]
-    counts[0, 1, 16 - 9 - 1] += 2
-    assert usual_places(counts)[0, 1, 9] > usual[0, 1, 9] * 1.3
+    assert torch.allclose(usual, usual.flip(2))
+    assert usual[0, 1, 8] < 0.002, "one of seven, but alone, its mirror image near it"
+    assert usual[0, 10, 4] > usual[0, 10, 3] > usual[0, 1, 8]
+    counts[0, 1, 7] += 1
+    assert usual_places(counts)[0, 1, 8] > 0.02
     assert usual[1].max() < 8 * usual[1].min(), "nothing known: anywhere"
+    alone = torch.full((1, 16, 16), 1e-6)
+    alone[0, 4, 4] += 1
+    assert usual_places(alone)[0, 4, [4, 11]].sum() > 0.99, "one is known: there"
 
 
 def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) -> None:
