@@ -32,6 +32,7 @@ FIGURES = {
         "spread_share": "spread",
         "counterfactual_side_read": "side read",
         "counterfactual_side_share_following": "pairs that follow a side switch",
+        "counterfactual_size_share_following": "pairs that follow a size change",
         "counterfactual_negated_logit_change": "negated: logit",
         "power_ratio_second_octave": "power, second octave",
         "power_ratio_finest_octave": "power, finest octave",
