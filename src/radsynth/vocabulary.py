@@ -27,12 +27,6 @@ SIDED_FINDINGS: tuple[str, ...] = tuple(
 )
 """Findings that can be on the patient's left, right or both."""
 
-MIDLINE_FINDINGS: tuple[str, ...] = ("hernia",)
-"""Findings without a side that lie at one place, near the midline."""
-
-PLACED_FINDINGS: tuple[str, ...] = SIDED_FINDINGS + MIDLINE_FINDINGS
-"""Findings that lie at a place. The others change the whole picture."""
-
 ROUND_FINDINGS: tuple[str, ...] = ("nodule",)
 """Findings that are a small round shadow by definition, and are found in a picture by that."""
 

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 _EDGES = {"upper": (-2.0, -1.0, 0.36, 0.46), "mid": (0.28, 0.36, 0.56, 0.64), "lower": (0.44, 0.54, 2.0, 3.0)}
@@ -48,20 +47,18 @@ def _regions(places: tuple[str, ...], size: int) -> Tensor:
 class Targets:
     """What is said of reports or pictures, by name: findings, ``finding_place`` of the sided ones, ``finding_large``.
 
-    A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of findings
-    that lie at a place: the sided ones, then those of the midline. Those have the first of their two places alone.
+    A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of sided
+    findings.
 
     Parameters
     ----------
     names
         Of all targets.
     small
-        Those of them that can be told by what is seen at one place alone.
-    midline
-        Findings without a side that lie at one place.
+        The sided findings that can be told by what is seen at one place alone.
     """
 
-    def __init__(self, names: Sequence[str], small: Sequence[str] = (), midline: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str], small: Sequence[str] = ()) -> None:
         self.names = tuple(names)
         endings = [name.rpartition("_")[2] for name in names]
         self.places = tuple(ending if ending in SIDES + ZONES else "" for ending in endings)
@@ -69,7 +66,6 @@ class Targets:
         self.looks = self.findings + tuple(n for n, e in zip(names, endings, strict=True) if e == LARGE)
         """What has a look of its own: every finding, and a large one."""
         self.sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
-        self.placed = self.sided + tuple(midline)
         whole = [name.removesuffix(f"_{place}") for name, place in zip(names, self.places, strict=True)]
         self.look = torch.tensor([self.looks.index(name) for name in whole])
         """Of each target: which of `looks` it is."""
@@ -88,26 +84,19 @@ class Targets:
         return _regions(self.places, size)
 
     def on_sides(self, said: Tensor) -> Tensor:
-        """How probable each finding is on the left and on the right (B, n, 2): half each where no side is said."""
+        """How probable each sided finding is on the left and on the right (B, n, 2): half each where none is said."""
         stated, nowhere = self._stated(said, SIDES)
-        sided = said[:, self._rows, None] * (stated + nowhere[..., None] / 2)
-        midline = said[:, [self.names.index(f) for f in self.placed[len(self.sided) :]], None]
-        return torch.cat([sided, F.pad(midline, (0, 1))], 1)
-
-    def on_which(self, size: int) -> Tensor:
-        """Where the first and where the second place of each finding may lie, (n, 2, size, size), 0..1."""
-        sides = _regions(SIDES, size).expand(len(self.sided), -1, -1, -1)
-        return torch.cat([sides, torch.ones(len(self.placed) - len(self.sided), 2, size, size)])
+        return said[:, self._rows, None] * (stated + nowhere[..., None] / 2)
 
     def in_zones(self, said: Tensor, size: int) -> Tensor:
-        """How far the words allow each finding at a height, (B, n, size, size), 0..1: anywhere where none is said."""
+        """How far the words allow each sided finding at a height, (B, n, size, size), 0..1: anywhere where none is."""
         stated, nowhere = self._stated(said, ZONES)
         along = torch.einsum("bnk,kyx->bnyx", stated, _regions(ZONES, size).to(said)) + nowhere[..., None, None]
-        return F.pad(along.clamp(max=1), (0, 0, 0, 0, 0, len(self.placed) - len(self.sided)), value=1.0)
+        return along.clamp(max=1)
 
     def large(self, said: Tensor) -> Tensor:
-        """How probable it is that each finding is there and large, (B, n)."""
-        return said[:, [self.names.index(f"{f}_{LARGE}") for f in self.placed]]
+        """How probable it is that each sided finding is a large one, (B, n)."""
+        return said[:, [self.names.index(f"{f}_{LARGE}") for f in self.sided]]
 
     def laid_out(self, said: Tensor, size: int) -> Tensor:
         """Maps (B, looks, size, size) of how probable a look is at each place, by the words of a report; 0..1.
@@ -117,13 +106,13 @@ class Targets:
         maps = said[:, [self.names.index(look) for look in self.looks], None, None].expand(-1, -1, size, size).clone()
         stated, nowhere = self._stated(said, SIDES)
         across = torch.einsum("bnk,kyx->bnyx", stated, _regions(SIDES, size).to(said)) + nowhere[..., None, None]
-        where = across.clamp(max=1) * self.in_zones(said, size)[:, : len(self.sided)]
+        where = across.clamp(max=1) * self.in_zones(said, size)
         for rows in (self._rows, self._large):
             maps[:, rows] = maps[:, rows] * where[:, : len(rows)]
         return maps
 
     def spots(self, said: Tensor, places: Tensor, size: int, *, small: bool = False) -> Tensor:
-        """Maps (B, n, size, size) with a spot for every finding at each place where the report has it; 0..1.
+        """Maps (B, n, size, size) with a spot for every sided finding on each side where the report has it; 0..1.
 
         Parameters
         ----------
@@ -134,7 +123,7 @@ class Targets:
         """
         amount = self.on_sides(said)
         if small:
-            rows = [self.placed.index(f) for f in self.small]
+            rows = [self.sided.index(f) for f in self.small]
             amount, places = amount[:, rows], places[:, rows]
         line = (torch.arange(size, device=said.device) + 0.5) / size
         falls = torch.exp(-((line - places[..., None].to(said)) ** 2) / (2 * SPOT**2))
@@ -167,7 +156,7 @@ class Layout(nn.Module):
 
     def __init__(self, targets: Targets, channels: dict[int, int], noise_size: int) -> None:
         super().__init__()
-        self.targets, n = targets, len(targets.placed)
+        self.targets, n = targets, len(targets.sided)
         inputs = len(targets.looks) + n
         self.show = nn.ModuleDict({str(side): nn.Conv2d(inputs, c, 1) for side, c in channels.items()})
         for conv in self.show.values():
@@ -180,8 +169,8 @@ class Layout(nn.Module):
     def places(self, said: Tensor, noise: Tensor) -> Tensor:
         """Places (B, n, 2, 2) as `Targets.spots` takes them: one of the usual that the words allow."""
         noise = torch.special.ndtr(noise.to(self.mixed) @ self.mixed).view(len(noise), -1, 2, 3)
-        weight = self.usual[:, None] * self.targets.on_which(USUAL).to(self.usual)
-        weight = weight * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
+        sides = _regions(SIDES, USUAL).to(self.usual)
+        weight = (self.usual[:, None] * sides)[None] * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
         shares = weight.flatten(3).cumsum(-1)
         cell = (shares < noise[..., :1] * shares[..., -1:]).sum(-1)
         return (torch.stack([cell // USUAL, cell % USUAL], -1) + noise[..., 1:]) / USUAL

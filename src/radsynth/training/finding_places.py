@@ -13,25 +13,13 @@ from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import Device
 from radsynth.training.findings import predict
 from radsynth.training.round_shadows import ball_likeness
-from radsynth.vocabulary import FINDINGS, MIDLINE_FINDINGS, PLACED_FINDINGS, ROUND_FINDINGS, ZONES
+from radsynth.vocabulary import FINDINGS, ROUND_FINDINGS, SIDED_FINDINGS, ZONES
 
 READ_TOGETHER = 1024
 """Pictures whose maps of evidence are held, and compared, at a time."""
 
 FINER = 4
 """By which the places of evidence are subdivided; they are smoothed over as many and one more."""
-
-ROUNDS = 4
-"""How often the places of a finding are looked for, each time by what was found of the others."""
-
-WEIGHT_USUAL = 0.5
-"""Of the logarithm of how many others lie near a place, beside the evidence there."""
-
-NOWHERE = 0.05
-"""How many lie where none does."""
-
-_LINE = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
-_NEAR = torch.exp(-(_LINE**2) / (2 * (SPOT * USUAL) ** 2))
 
 PLACED_TOGETHER = 16
 """Pictures of a small finding whose maps are held at a time."""
@@ -49,14 +37,14 @@ def small_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
     usual
         (n, USUAL, USUAL): how many lie at each place, on a side that a report names, and a little everywhere.
     """
-    count = len(PLACED_FINDINGS)
+    count = len(SIDED_FINDINGS)
     places, usual = torch.full((len(data), count, 2, 2), 0.5), torch.full((count, USUAL, USUAL), 1e-6)
     for finding in ROUND_FINDINGS:
-        k, rows = PLACED_FINDINGS.index(finding), np.flatnonzero(data.labels[:, FINDINGS.index(finding)] == 1)
+        k, rows = SIDED_FINDINGS.index(finding), np.flatnonzero(data.labels[:, FINDINGS.index(finding)] == 1)
         for first in range(0, len(rows), PLACED_TOGETHER):
             some = rows[first : first + PLACED_TOGETHER]
             likely = ball_likeness(data.pictures(some).to(device.device)).cpu()
-            usual[k] += _place(data, some, finding, likely, places[:, k])
+            _place(data, some, finding, likely, places[:, k], usual[k])
     return places, usual
 
 
@@ -66,14 +54,13 @@ def add_seen_places(
     """Write the other findings' places to what `small_places` found: of most evidence in the side and zone named.
 
     What counts is by how much there is more of it than on pictures without the finding: where it is high on all of
-    them, it tells nothing. And a place counts by how many others lie near it, in some rounds, of which the first knows
-    none: by evidence alone a hernia, which is named by the look of the whole picture, is seen anywhere.
-    The discriminator learned its evidence from the words alone. It may miss a lesion by a constant distance, which a
-    generator that is told these places learns as well. Without naming there is no evidence, and nothing is added.
+    them, it tells nothing. The discriminator learned it from the words alone. It may miss a lesion by a constant
+    distance, which a generator that is told these places learns as well. Without naming there is no evidence, and
+    nothing is added.
     """
     if discriminator.shown is None:
         return
-    sought = [finding for finding in PLACED_FINDINGS if finding not in ROUND_FINDINGS]
+    sought = [finding for finding in SIDED_FINDINGS if finding not in ROUND_FINDINGS]
     columns = [FINDINGS.index(finding) for finding in sought]
     for part in np.array_split(np.arange(len(data)), -(-len(data) // READ_TOGETHER)):
         maps = predict(
@@ -83,15 +70,10 @@ def add_seen_places(
         for evidence, finding, column in zip(torch.from_numpy(maps).unbind(1), sought, columns, strict=True):
             rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
             if len(rows):
-                k = PLACED_FINDINGS.index(finding)
+                k = SIDED_FINDINGS.index(finding)
                 more = evidence[rows] - (evidence[without].mean(0) if len(without) else 0)
-                more = F.avg_pool2d(F.pad(more, (FINER // 2,) * 4, mode="replicate"), FINER + 1, stride=1)
-                found = torch.zeros_like(usual[k])
-                for _ in range(ROUNDS):
-                    near = (_nearby(usual[k] + found) + NOWHERE).log()
-                    near = F.interpolate(near[None, None], size=more.shape[-1], mode="bilinear")[0]
-                    found = _place(data, part[rows], finding, more + WEIGHT_USUAL * near, places[:, k])
-                usual[k] += found
+                more = F.pad(more, (FINER // 2,) * 4, mode="replicate")
+                _place(data, part[rows], finding, F.avg_pool2d(more, FINER + 1, stride=1), places[:, k], usual[k])
 
 
 def dense_evidence(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
@@ -118,14 +100,11 @@ def usual_places(counts: Tensor) -> Tensor:
     by how many others lie near it: what was once taken for a mass lies alone.
     """
     either = counts + counts.flip(2)
-    itself = either.clamp(max=1) * (1 + _NEAR.flip(1).diagonal())
-    found = either * (_nearby(counts) - itself).clamp(min=0.01)
+    line = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
+    near = torch.exp(-(line**2) / (2 * (SPOT * USUAL) ** 2))
+    itself = either.clamp(max=1) * (1 + near.flip(1).diagonal())
+    found = either * (near @ either @ near - itself).clamp(min=0.01)
     return found / found.sum((1, 2), keepdim=True)
-
-
-def _nearby(counts: Tensor) -> Tensor:
-    """How many lie near each place or its mirror image, (..., USUAL, USUAL), from how many lie there."""
-    return _NEAR @ (counts + counts.flip(-1)) @ _NEAR
 
 
 def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, places: Tensor) -> Tensor:
@@ -148,14 +127,14 @@ def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, pla
     return -(wanted * (SHARPNESS * evidence.flatten(2)).log_softmax(2)).sum() / len(said)
 
 
-def _place(data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, places: Tensor) -> Tensor:
-    """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it; how many lie where."""
-    size, counts = likely.shape[1], torch.zeros(USUAL**2)
+def _place(data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, places: Tensor, usual: Tensor) -> None:
+    """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it, and count them in `usual`."""
+    size = likely.shape[1]
     cells = torch.cartesian_prod(torch.arange(size), torch.arange(size))
     zones = torch.stack([region_of(zone, size) for zone in ZONES])
     zones = zones[[ZONES.index(zone) for zone in data.frame[f"zone_{finding}"].to_numpy()[named]]]
     stated = data.frame[f"side_{finding}"].to_numpy()[named]
-    for s, side in enumerate(("",) if finding in MIDLINE_FINDINGS else SIDES):
+    for s, side in enumerate(SIDES):
         allowed = (zones * region_of(side, size)).flatten(1) >= 0.5
         logits = likely.flatten(1).masked_fill(~allowed, -torch.inf)
         found = logits.argmax(1)
@@ -163,5 +142,4 @@ def _place(data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, plac
         at = (SHARPNESS * logits.masked_fill(~near, -torch.inf)).softmax(1) @ (cells + 0.5) / size
         places[named, s] = at
         y, x = (at[np.isin(stated, (side, "both"))] * USUAL).long().unbind(1)
-        counts += torch.bincount(y * USUAL + x, minlength=USUAL**2)
-    return counts.view(USUAL, USUAL)
+        usual += torch.bincount(y * USUAL + x, minlength=USUAL**2).view(USUAL, USUAL)

@@ -60,7 +60,7 @@ from radsynth.training.mixed_reports import mixed_reports
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
-from radsynth.vocabulary import MIDLINE_FINDINGS, ROUND_FINDINGS, TARGETS, VIEWS
+from radsynth.vocabulary import ROUND_FINDINGS, TARGETS, VIEWS
 
 CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
@@ -143,7 +143,7 @@ class ReportGan(nn.Module):
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS))
-        self.targets = targets = Targets(TARGETS, small=ROUND_FINDINGS, midline=MIDLINE_FINDINGS)
+        self.targets = targets = Targets(TARGETS, small=ROUND_FINDINGS)
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
             tuple(attention_at), attention_gate, canonical_maps, targets if layout else None,
