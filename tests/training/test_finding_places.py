@@ -86,7 +86,6 @@ def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
     counts[0, 1, 8] += 1
     usual = usual_places(counts)
     assert torch.allclose(usual.sum((1, 2)), torch.ones(2))
-    assert torch.allclose(usual, usual.flip(2))
     assert usual[0, 1, 8] < 0.002, "one of seven, but alone, its mirror image near it"
     assert usual[0, 10, 4] > usual[0, 10, 3] > usual[0, 1, 8]
     counts[0, 1, 7] += 1
@@ -94,7 +93,7 @@ def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
     assert usual[1].max() < 8 * usual[1].min(), "nothing known: anywhere"
     alone = torch.full((1, 16, 16), 1e-6)
     alone[0, 4, 4] += 1
-    assert usual_places(alone)[0, 4, [4, 11]].sum() > 0.99, "one is known: there"
+    assert usual_places(alone)[0, 4, 4] > 0.99, "one is known: there"
 
 
 def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) -> None:

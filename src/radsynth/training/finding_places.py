@@ -96,14 +96,13 @@ def dense_evidence(discriminator: ReportDiscriminator, pictures: Tensor) -> Tens
 def usual_places(counts: Tensor) -> Tensor:
     """How probable each place is, maps (n, `USUAL`, `USUAL`) that sum to 1, from how many lie there.
 
-    What lies on one side may lie on the other as well: of a dozen masses few are high on the left. And a place counts
-    by how many others lie near it: what was once taken for a mass lies alone.
+    A place counts by how many others lie near it or near its mirror image: of a dozen masses one that was taken for
+    another thing lies alone, or on the midline.
     """
-    either = counts + counts.flip(2)
     line = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
     near = torch.exp(-(line**2) / (2 * (SPOT * USUAL) ** 2))
-    itself = either.clamp(max=1) * (1 + near.flip(1).diagonal())
-    found = either * (near @ either @ near - itself).clamp(min=0.01)
+    itself = counts.clamp(max=1) * (1 + near.flip(1).diagonal())
+    found = counts * (near @ (counts + counts.flip(2)) @ near - itself).clamp(min=0.01)
     return found / found.sum((1, 2), keepdim=True)
 
 
