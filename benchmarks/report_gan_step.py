@@ -35,7 +35,7 @@ from radsynth.training.finding_places import place_loss
 from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
 from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
-from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
+from radsynth.vocabulary import PLACED_FINDINGS, TARGETS
 
 CPU = torch.device("cpu")
 TOKENS = 80
@@ -52,7 +52,7 @@ def random_batch(batch_size: int, size: int, token_width: int, dtype: torch.dtyp
 
     pictures = torch.rand(batch_size, 1, size, size, dtype=dtype) * 2 - 1
     targets = (torch.rand(batch_size, len(TARGETS)) < 0.1).to(dtype)
-    places = torch.rand(batch_size, len(SIDED_FINDINGS), 2, 2, dtype=dtype)
+    places = torch.rand(batch_size, len(PLACED_FINDINGS), 2, 2, dtype=dtype)
     return ReportBatch(pictures, *text(), *text(), targets, places, step=8_000_001)
 
 

@@ -27,8 +27,17 @@ SIDED_FINDINGS: tuple[str, ...] = tuple(
 )
 """Findings that can be on the patient's left, right or both."""
 
-ROUND_FINDINGS: tuple[str, ...] = ("nodule",)
-"""Findings that are a small round shadow by definition, and are found in a picture by that."""
+MIDLINE_FINDINGS: tuple[str, ...] = ("hernia",)
+"""Findings without a side that lie at one place, near the midline."""
+
+PLACED_FINDINGS: tuple[str, ...] = SIDED_FINDINGS + MIDLINE_FINDINGS
+"""Findings that lie at a place. The others change the whole picture."""
+
+ROUND_FINDINGS: tuple[str, ...] = ("hernia", "mass", "nodule")
+"""Findings that are a round shadow, and are found in a picture by that."""
+
+SMALL_FINDINGS: tuple[str, ...] = ("nodule",)
+"""Findings too small to change a picture as a whole: they are told by what is seen at one place alone."""
 
 SIDES: tuple[str, ...] = ("", "left", "right", "both")
 """The PATIENT's side, not the picture's: on a frontal image the patient's left is on the right. "" is not stated."""

@@ -249,6 +249,23 @@ def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
     assert (layout.places(said, noise)[:, mass, 0] * 16).floor().unique(dim=0).tolist() == [[3, 12]]
 
 
+def test_what_lies_on_the_midline_has_one_place_and_no_side() -> None:
+    targets = Targets(TARGETS, midline=("hernia",))
+    layout, hernia = Layout(targets, {16: 4}, noise_size=8), targets.placed.index("hernia")
+    said = torch.zeros(20, len(TARGETS))
+    said[:, [TARGETS.index(t) for t in ("hernia", "hernia_large", "mass", "mass_upper")]] = 1
+    assert torch.equal(targets.on_sides(said)[:, hernia], torch.tensor([1.0, 0.0]).expand(20, 2))
+    assert (targets.in_zones(said, 16)[:, hernia] == 1).all()
+    assert (targets.large(said)[:, hernia] == 1).all()
+    layout.usual[hernia] = 0
+    layout.usual[hernia, 12, 6:10] = 1
+    places = layout.places(said, torch.randn(20, 8, generator=torch.Generator().manual_seed(0)))
+    assert set((places[:, hernia, 0] * 16).long()[:, 1].tolist()) > {7, 8}
+    maps = targets.spots(said, places, 64)
+    assert maps[:, hernia, 48:52].amax((1, 2)).min() > 0.9
+    assert maps[:, hernia, :16].max() < 1e-6
+
+
 def test_places_that_are_known_come_first(report: tuple) -> None:
     torch.manual_seed(0)
     generator = ReportGenerator(64, 4, 1, noise_size=8, condition_width=16, token_width=12, layout=Targets(TARGETS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -14,16 +15,16 @@ from radsynth.training.finding_places import (
     add_seen_places,
     dense_evidence,
     place_loss,
-    small_places,
+    round_places,
     usual_places,
 )
-from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, TARGETS
+from radsynth.vocabulary import FINDINGS, PLACED_FINDINGS, TARGETS
 
-EFFUSION = SIDED_FINDINGS.index("effusion")
+EFFUSION = PLACED_FINDINGS.index("effusion")
 
 
 class SeesBrightness(nn.Module):
-    """Evidence for every finding is the brightness."""
+    """Evidence for every finding is ten times the brightness."""
 
     shown = True
 
@@ -31,20 +32,20 @@ class SeesBrightness(nn.Module):
         return Seen(pictures, pictures, pictures)
 
     def evidence(self, seen: Seen) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(seen.finer, 16).expand(-1, len(FINDINGS), -1, -1)
+        return 10 * nn.functional.adaptive_avg_pool2d(seen.finer, 16).expand(-1, len(FINDINGS), -1, -1)
 
 
 def test_the_place_is_the_brightest_of_the_side_and_zone_that_the_report_names(chest_set: ChestSet) -> None:
     size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
-    pixels[:, : size // 4, : size // 4] = 30000  # upper right of the patient: brighter, but in no zone that is named
+    named = chest_set.frame["label_effusion"].to_numpy() == 1
+    pixels[named, : size // 4, : size // 4] = 30000  # upper right of the patient: brighter, in no zone that is named
     low, cell = int(0.8 * size), size // 16
-    pixels[:, low : low + cell, size // 8 : size // 8 + cell] = 20000
-    pixels[:, low : low + cell, -size // 8 : cell - size // 8] = 20000
+    pixels[named, low : low + cell, size // 8 : size // 8 + cell] = 20000
+    pixels[named, low : low + cell, -size // 8 : cell - size // 8] = 20000
     bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
-    places, usual = small_places(bright, pick_device("32-true"))
+    places, usual = round_places(bright, pick_device("32-true"))
     add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
     usual /= usual.sum((1, 2), keepdim=True)
-    named = chest_set.frame["label_effusion"].to_numpy() == 1
     found = places[named, EFFUSION]
     assert (found[..., 0] > 0.75).all()
     assert (found[:, 0, 1] > 0.8).all()
@@ -63,11 +64,28 @@ def test_what_is_bright_on_every_picture_tells_nothing(chest_set: ChestSet) -> N
     pixels[named, low, middle - size // 4 : middle - size // 8] = 20000
     pixels[named, low, middle + size // 8 : middle + size // 4] = 20000
     bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
-    places, usual = small_places(bright, pick_device("32-true"))
+    places, usual = round_places(bright, pick_device("32-true"))
     add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
     across = places[named, EFFUSION][..., 1]
     assert ((across - 0.5).abs() < 0.3).all()
     assert (across[:, 0] > 0.6).all()
+
+
+def test_a_place_near_others_needs_less_evidence(chest_set: ChestSet) -> None:
+    cell = chest_set.size // 16
+    pixels = np.zeros_like(chest_set.pixels)
+    frame = chest_set.frame.assign(label_consolidation=0, side_consolidation="", zone_consolidation="")
+    frame.loc[:4, ["label_consolidation", "side_consolidation"]] = [1, "right"]
+    for row in frame["image_row"].iloc[:5]:
+        pixels[row, 12 * cell : 13 * cell, 4 * cell : 5 * cell] = 20000
+    pixels[frame["image_row"].iloc[0], 2 * cell : 3 * cell, 2 * cell : 3 * cell] = 22000
+    pixels[frame["image_row"].iloc[1], 2 * cell : 3 * cell, 3 * cell : 4 * cell] = 65000
+    seen = ChestSet(frame, pixels, chest_set.reports)
+    places, usual = round_places(seen, pick_device("32-true"))
+    add_seen_places(SeesBrightness(), seen, places, usual, pick_device("32-true"))
+    wanted = torch.tensor([[12.5, 4.5], [2.5, 3.5], [12.5, 4.5], [12.5, 4.5], [12.5, 4.5]])
+    found = places[:5, PLACED_FINDINGS.index("consolidation"), SIDES.index("right")]
+    assert torch.allclose(16 * found, wanted, atol=0.8)
 
 
 def test_evidence_between_the_places_of_a_discriminator_is_found() -> None:
@@ -77,7 +95,7 @@ def test_evidence_between_the_places_of_a_discriminator_is_found() -> None:
     assert dense.shape == (1, len(FINDINGS), 64, 64)
     assert divmod(int(dense[0, 0].argmax()), 64) in [(y, x) for y in (34, 35) for x in (11, 12)]
     even = torch.rand(2, 1, 1, 1).expand(-1, 1, 64, 64)
-    assert torch.allclose(dense_evidence(SeesBrightness(), even), even.expand(-1, len(FINDINGS), -1, -1))
+    assert torch.allclose(dense_evidence(SeesBrightness(), even), 10 * even.expand(-1, len(FINDINGS), -1, -1))
 
 
 def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
@@ -96,32 +114,66 @@ def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
     assert usual_places(alone)[0, 4, 4] > 0.99, "one is known: there"
 
 
-def test_a_nodule_is_where_the_picture_looks_like_a_ball(chest_set: ChestSet) -> None:
+def ball(size: int, radius: float, y: float, x: float) -> np.ndarray:
+    """The shadow of a ball, 0..1 (size, size); radius and centre in widths of the picture."""
+    rows, columns = (np.mgrid[:size, :size] + 0.5) / size
+    return np.sqrt(np.clip(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0, None))
+
+
+@pytest.mark.parametrize(("finding", "radius"), [("nodule", 0.035), ("mass", 0.08)])
+def test_a_nodule_or_mass_is_where_the_picture_looks_like_a_ball(
+    chest_set: ChestSet, finding: str, radius: float
+) -> None:
     size = chest_set.size
-    frame = chest_set.frame.assign(label_nodule=0, side_nodule="", zone_nodule="")
-    frame.loc[0, ["label_nodule", "side_nodule", "zone_nodule"]] = [1, "right", "mid"]
-    rows, columns = np.mgrid[:size, :size]
-    radius, y, x = 0.035 * size, 0.45 * size, 0.3 * size
-    ball = np.sqrt(np.clip(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0, None))
+    frame = chest_set.frame.assign(**{f"label_{finding}": 0, f"side_{finding}": "", f"zone_{finding}": ""})
+    frame.loc[0, [f"label_{finding}", f"side_{finding}", f"zone_{finding}"]] = [1, "right", "mid"]
     pixels = np.zeros_like(chest_set.pixels)
-    pixels[frame["image_row"].iloc[0]] = (10000 + 20000 * ball).astype(np.uint16)
-    pixels[frame["image_row"].iloc[0], : size // 3] = 60000  # what the discriminator sees more of
+    pixels[frame["image_row"].iloc[0]] = (10000 + 20000 * ball(size, radius, 0.45, 0.3)).astype(np.uint16)
+    pixels[frame["image_row"].iloc[0], : size // 4] = 60000  # what the discriminator sees more of
     balls = ChestSet(frame, pixels, chest_set.reports)
-    places, usual = small_places(balls, pick_device("32-true"))
+    places, usual = round_places(balls, pick_device("32-true"))
     add_seen_places(SeesBrightness(), balls, places, usual, pick_device("32-true"))
-    nodule, right = SIDED_FINDINGS.index("nodule"), SIDES.index("right")
-    assert torch.allclose(places[0, nodule, right], torch.tensor([0.45, 0.3]) + 0.5 / size, atol=1.0 / size)
-    assert usual[nodule].argmax() == 7 * 16 + 4 or usual[nodule].argmax() == 7 * 16 + 5
+    k, right = PLACED_FINDINGS.index(finding), SIDES.index("right")
+    assert torch.allclose(places[0, k, right], torch.tensor([0.45, 0.3]), atol=1.5 / size)
+    assert usual[k].argmax() in (7 * 16 + 4, 7 * 16 + 5)
+
+
+def test_a_hernia_is_where_the_others_are_too(chest_set: ChestSet) -> None:
+    size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
+    frame = chest_set.frame.assign(label_hernia=0)
+    frame.loc[:5, "label_hernia"] = 1
+    for number, row in enumerate(frame["image_row"].iloc[:6]):
+        picture = 20000 * ball(size, 0.08, 0.75, 0.53)
+        if number == 0:
+            picture = picture + 12000 * ball(size, 0.01, 0.75, 0.53) + 20000 * ball(size, 0.08, 0.2, 0.2)
+        pixels[row] = picture.astype(np.uint16)
+    places, usual = round_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
+    hernia = PLACED_FINDINGS.index("hernia")
+    assert torch.allclose(places[:6, hernia, 0], torch.tensor([0.75, 0.53]), atol=1.5 / size)
+    assert (places[:, hernia, 1] == 0.5).all(), "one place, not two"
+    assert usual[hernia].sum().round() == 6
+
+
+def test_what_is_as_round_without_the_finding_tells_less(chest_set: ChestSet) -> None:
+    size = chest_set.size
+    frame = chest_set.frame.assign(label_mass=0, side_mass="", zone_mass="")
+    frame.loc[0, ["label_mass", "side_mass"]] = [1, "left"]
+    pixels = np.broadcast_to(30000 * ball(size, 0.08, 0.7, 0.6), chest_set.pixels.shape).astype(np.uint16)
+    pixels[frame["image_row"].iloc[0]] += (4000 * ball(size, 0.08, 0.3, 0.8)).astype(np.uint16)
+    pixels += np.random.default_rng(0).integers(0, 1500, pixels.shape, dtype=np.uint16)
+    places, _ = round_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
+    left = places[0, PLACED_FINDINGS.index("mass"), SIDES.index("left")]
+    assert torch.allclose(left, torch.tensor([0.3, 0.8]), atol=2 / size)
 
 
 def test_evidence_of_a_nodule_is_wanted_where_it_lies() -> None:
     targets = Targets(TARGETS, small=("nodule",))
     judge = ReportDiscriminator(64, 4, 1, 16, names=targets, places=True)
     seen = judge.look(torch.zeros(3, 1, 64, 64))
-    said, places = torch.zeros(3, len(TARGETS)), torch.full((3, len(SIDED_FINDINGS), 2, 2), 0.5)
+    said, places = torch.zeros(3, len(TARGETS)), torch.full((3, len(PLACED_FINDINGS), 2, 2), 0.5)
     said[0, [TARGETS.index("nodule"), TARGETS.index("nodule_left")]] = 1
     said[1, [TARGETS.index("mass"), TARGETS.index("mass_left")]] = 1
-    places[0, SIDED_FINDINGS.index("nodule"), SIDES.index("left")] = torch.tensor([0.3, 0.7])
+    places[0, PLACED_FINDINGS.index("nodule"), SIDES.index("left")] = torch.tensor([0.3, 0.7])
     loss = place_loss(judge, seen, said, places)
     loss.backward()
     wanted = judge.shown_place.grad[0]

@@ -18,7 +18,7 @@ from radsynth.training.loop import Phase
 from radsynth.training.pool import ImagePool
 from radsynth.training.report_gan import ReportBatch, build_phases, fresh_networks
 from radsynth.training.slices import Pair, Slices
-from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
+from radsynth.vocabulary import PLACED_FINDINGS, TARGETS
 
 CPU = Device(torch.device("cpu"), "32-true")
 SIZE, BERT_WIDTH, WORDS = 256, 768, 40
@@ -64,7 +64,7 @@ def test_the_report_gan_of_the_full_profile_takes_a_step(full: Settings) -> None
     ]
     with_penalty = own.reconstruction_images * own.r1_every
     targets = (torch.rand(2, len(TARGETS)) < 0.2).float()
-    places = torch.rand(2, len(SIDED_FINDINGS), 2, 2)
+    places = torch.rand(2, len(PLACED_FINDINGS), 2, 2)
     batch = ReportBatch(torch.rand(2, 1, SIZE, SIZE) * 2 - 1, *words, *words, targets, places, step=with_penalty)
     take_a_step(phases, [gan.generator, gan.discriminator, encoder], batch)
 

@@ -29,7 +29,7 @@ from radsynth.training.report_gan import (
     train_report_gan,
     warm_up_naming,
 )
-from radsynth.vocabulary import SIDED_FINDINGS, TARGETS
+from radsynth.vocabulary import PLACED_FINDINGS, TARGETS
 
 SETTINGS = TrainReportGan(
     views=("frontal",),
@@ -78,7 +78,7 @@ SETTINGS = TrainReportGan(
 
 
 def anywhere(chest_set: ChestSet) -> torch.Tensor:
-    return torch.full((len(chest_set), len(SIDED_FINDINGS), 2, 2), 0.5)
+    return torch.full((len(chest_set), len(PLACED_FINDINGS), 2, 2), 0.5)
 
 
 def game(chest_set: ChestSet, **changes: object) -> tuple:

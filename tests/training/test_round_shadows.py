@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from radsynth.training.round_shadows import NODULE_RADII, ball_likeness
+from radsynth.training.round_shadows import MASS_RADII, NODULE_RADII, ball_likeness
 
 SIZE = 128
 
@@ -30,6 +30,24 @@ def test_a_ball_is_found_between_bands_as_bright_as_it(radius: float) -> None:
     assert abs(x - 41) <= 1
     assert found.max() <= 1 + 1e-4
     assert found.max() > ball_likeness(chest(radius, 0.0, 70, 41)).max() + 0.1
+
+
+@pytest.mark.parametrize("radius", [5.1, 7.7, 10.2])
+def test_a_large_ball_is_found_on_a_coarser_grid(radius: float) -> None:
+    found = ball_likeness(chest(radius, 0.4, 70, 41), MASS_RADII)
+    assert found.shape == (1, SIZE, SIZE), "4.5 pixels are not enough to halve"
+    larger = chest(radius, 0.4, 70, 41).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(ball_likeness(larger, MASS_RADII), found, atol=1e-3)
+    y, x = divmod(int(found.argmax()), SIZE)
+    assert abs(y - 70) <= 1
+    assert abs(x - 41) <= 1
+
+
+def test_the_likeness_is_exact_where_networks_are_not() -> None:
+    picture = chest(3.0, 0.4, 60, 60)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = ball_likeness(picture)
+    assert torch.equal(within, ball_likeness(picture))
 
 
 def test_the_likeness_does_not_depend_on_brightness_and_contrast() -> None:

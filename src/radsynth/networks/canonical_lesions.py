@@ -1,4 +1,4 @@
-"""A learned look of every finding that has a side, set where it lies: what canonical_chest.py is to a chest."""
+"""A learned look of every finding that has a place, set where it lies: what canonical_chest.py is to a chest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CanonicalLesions(nn.Module):
     def __init__(self, targets: Targets, style: int, size: int) -> None:
         super().__init__()
         self.targets, self.half = targets, size // 2
-        count = len(targets.sided)
+        count = len(targets.placed)
         self.pictures = nn.Parameter(torch.zeros(count, self.PICTURES, self.SIDE, self.SIDE))
         self.shares = nn.Linear(style, count * self.PICTURES)
         nn.init.normal_(self.shares.weight, std=0.5 * style**-0.5)
@@ -61,7 +61,7 @@ class CanonicalLesions(nn.Module):
         """
         with torch.autocast(style.device.type, enabled=False):
             style, said = exact(style), said.to(torch.promote_types(style.dtype, torch.float32))
-            count = len(self.targets.sided)
+            count = len(self.targets.placed)
             amount, slot = self.targets.on_sides(said).flatten(1).topk(self.AT_MOST)
             finding = slot // 2
             shares = self.shares(style).view(-1, count, self.PICTURES) / self.PICTURES

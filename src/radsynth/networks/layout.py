@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _EDGES = {"upper": (-2.0, -1.0, 0.36, 0.46), "mid": (0.28, 0.36, 0.56, 0.64), "lower": (0.44, 0.54, 2.0, 3.0)}
@@ -47,36 +48,39 @@ def _regions(places: tuple[str, ...], size: int) -> Tensor:
 class Targets:
     """What is said of reports or pictures, by name: findings, ``finding_place`` of the sided ones, ``finding_large``.
 
-    A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of sided
-    findings.
+    A `said` below is (B, len(targets)), 0..1: how probable it is that a report says so. `n` is the number of findings
+    that lie at a place: the sided ones, then those of the midline. Those have the first of their two places alone.
 
     Parameters
     ----------
     names
         Of all targets.
     small
-        The sided findings that can be told by what is seen at one place alone.
+        Those of them that can be told by what is seen at one place alone.
+    midline
+        Findings without a side that lie at one place.
     """
 
-    def __init__(self, names: Sequence[str], small: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str], small: Sequence[str] = (), midline: Sequence[str] = ()) -> None:
         self.names = tuple(names)
         endings = [name.rpartition("_")[2] for name in names]
         self.places = tuple(ending if ending in SIDES + ZONES else "" for ending in endings)
         self.findings = tuple(n for n, e in zip(names, endings, strict=True) if e not in (*SIDES, *ZONES, LARGE))
         self.looks = self.findings + tuple(n for n, e in zip(names, endings, strict=True) if e == LARGE)
         """What has a look of its own: every finding, and a large one."""
-        self.sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
+        sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
+        self.placed = sided + tuple(midline)
         whole = [name.removesuffix(f"_{place}") for name, place in zip(names, self.places, strict=True)]
         self.look = torch.tensor([self.looks.index(name) for name in whole])
         """Of each target: which of `looks` it is."""
         self.small = tuple(small)
         self.small_column = torch.tensor([name.removesuffix(f"_{LARGE}") in self.small for name in whole])
         """Of each target: whether it is of a small finding."""
-        self._rows = [self.findings.index(f) for f in self.sided]
-        self._large = [self.looks.index(f"{f}_{LARGE}") for f in self.sided if f"{f}_{LARGE}" in names]
+        self._there, self._large = ([self.names.index(f + ending) for f in self.placed] for ending in ("", f"_{LARGE}"))
+        self._sided = [self.looks.index(f + ending) for ending in ("", f"_{LARGE}") for f in sided]
+        self._of_looks = [self.names.index(look) for look in self.looks]
         self._columns = {
-            places: [[self.names.index(f"{f}_{place}") for place in places] for f in self.sided]
-            for places in (SIDES, ZONES)
+            places: [[self.names.index(f"{f}_{place}") for place in places] for f in sided] for places in (SIDES, ZONES)
         }
 
     def regions(self, size: int) -> Tensor:
@@ -84,35 +88,38 @@ class Targets:
         return _regions(self.places, size)
 
     def on_sides(self, said: Tensor) -> Tensor:
-        """How probable each sided finding is on the left and on the right (B, n, 2): half each where none is said."""
+        """How probable each finding is on the left and on the right (B, n, 2): half each where no side is said."""
         stated, nowhere = self._stated(said, SIDES)
-        return said[:, self._rows, None] * (stated + nowhere[..., None] / 2)
+        there, sided = said[:, self._there, None], stated.shape[1]
+        return torch.cat([there[:, :sided] * (stated + nowhere[..., None] / 2), F.pad(there[:, sided:], (0, 1))], 1)
+
+    def on_which(self, size: int) -> Tensor:
+        """Where the first and where the second place of each finding may lie, (n, 2, size, size), 0..1."""
+        sided = len(self._columns[SIDES])
+        anywhere = torch.ones(len(self.placed) - sided, 2, size, size)
+        return torch.cat([_regions(SIDES, size).expand(sided, -1, -1, -1), anywhere])
 
     def in_zones(self, said: Tensor, size: int) -> Tensor:
-        """How far the words allow each sided finding at a height, (B, n, size, size), 0..1: anywhere where none is."""
-        stated, nowhere = self._stated(said, ZONES)
-        along = torch.einsum("bnk,kyx->bnyx", stated, _regions(ZONES, size).to(said)) + nowhere[..., None, None]
-        return along.clamp(max=1)
+        """How far the words allow each finding at a height, (B, n, size, size), 0..1: anywhere where none is said."""
+        along = self._allowed(said, ZONES, size)
+        return F.pad(along, (0, 0, 0, 0, 0, len(self.placed) - along.shape[1]), value=1.0)
 
     def large(self, said: Tensor) -> Tensor:
-        """How probable it is that each sided finding is a large one, (B, n)."""
-        return said[:, [self.names.index(f"{f}_{LARGE}") for f in self.sided]]
+        """How probable it is that each finding is there and large, (B, n)."""
+        return said[:, self._large]
 
     def laid_out(self, said: Tensor, size: int) -> Tensor:
         """Maps (B, looks, size, size) of how probable a look is at each place, by the words of a report; 0..1.
 
         A finding of which the words name no side lies on both, of which they name no zone in all.
         """
-        maps = said[:, [self.names.index(look) for look in self.looks], None, None].expand(-1, -1, size, size).clone()
-        stated, nowhere = self._stated(said, SIDES)
-        across = torch.einsum("bnk,kyx->bnyx", stated, _regions(SIDES, size).to(said)) + nowhere[..., None, None]
-        where = across.clamp(max=1) * self.in_zones(said, size)
-        for rows in (self._rows, self._large):
-            maps[:, rows] = maps[:, rows] * where[:, : len(rows)]
+        maps = said[:, self._of_looks, None, None].expand(-1, -1, size, size).clone()
+        where = self._allowed(said, SIDES, size) * self._allowed(said, ZONES, size)
+        maps[:, self._sided] = maps[:, self._sided] * torch.cat([where, where], 1)
         return maps
 
     def spots(self, said: Tensor, places: Tensor, size: int, *, small: bool = False) -> Tensor:
-        """Maps (B, n, size, size) with a spot for every sided finding on each side where the report has it; 0..1.
+        """Maps (B, n, size, size) with a spot for every finding at each place where the report has it; 0..1.
 
         Parameters
         ----------
@@ -123,16 +130,23 @@ class Targets:
         """
         amount = self.on_sides(said)
         if small:
-            rows = [self.sided.index(f) for f in self.small]
+            rows = [self.placed.index(f) for f in self.small]
             amount, places = amount[:, rows], places[:, rows]
         line = (torch.arange(size, device=said.device) + 0.5) / size
         falls = torch.exp(-((line - places[..., None].to(said)) ** 2) / (2 * SPOT**2))
         shapes = falls[..., 0, :, None] * falls[..., 1, None, :]
         return (amount[..., None, None] * shapes).amax(2)
 
+    def _allowed(self, said: Tensor, places: tuple[str, ...], size: int) -> Tensor:
+        """How far the words allow each sided finding at a place, (B, sided, size, size), 0..1: 1 where none is said."""
+        stated, nowhere = self._stated(said, places)
+        where = torch.einsum("bnk,kyx->bnyx", stated, _regions(places, size).to(said)) + nowhere[..., None, None]
+        return where.clamp(max=1)
+
     def _stated(self, said: Tensor, places: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Given that a sided finding is there, how probable each place is (B, n, k), and that none is said (B, n)."""
-        stated = (said[:, self._columns[places]] / said[:, self._rows, None].clamp_min(0.05)).clamp(max=1)
+        """Of a sided finding that is there, how probable each place is (B, sided, k), and that none is said."""
+        columns = self._columns[places]
+        stated = (said[:, columns] / said[:, self._there[: len(columns)], None].clamp_min(0.05)).clamp(max=1)
         if places == ZONES:  # words name one height or none, so all but the most probable are mistaken
             stated = stated * (stated == stated.amax(2, keepdim=True))
         return stated, (1 - stated.sum(2)).clamp_min(0)
@@ -156,7 +170,7 @@ class Layout(nn.Module):
 
     def __init__(self, targets: Targets, channels: dict[int, int], noise_size: int) -> None:
         super().__init__()
-        self.targets, n = targets, len(targets.sided)
+        self.targets, n = targets, len(targets.placed)
         inputs = len(targets.looks) + n
         self.show = nn.ModuleDict({str(side): nn.Conv2d(inputs, c, 1) for side, c in channels.items()})
         for conv in self.show.values():
@@ -169,8 +183,8 @@ class Layout(nn.Module):
     def places(self, said: Tensor, noise: Tensor) -> Tensor:
         """Places (B, n, 2, 2) as `Targets.spots` takes them: one of the usual that the words allow."""
         noise = torch.special.ndtr(noise.to(self.mixed) @ self.mixed).view(len(noise), -1, 2, 3)
-        sides = _regions(SIDES, USUAL).to(self.usual)
-        weight = (self.usual[:, None] * sides)[None] * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
+        weight = self.usual[:, None] * self.targets.on_which(USUAL).to(self.usual)
+        weight = weight * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
         shares = weight.flatten(3).cumsum(-1)
         cell = (shares < noise[..., :1] * shares[..., -1:]).sum(-1)
         return (torch.stack([cell // USUAL, cell % USUAL], -1) + noise[..., 1:]) / USUAL

@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from radsynth.reports.findings import NEGATED, PRESENT, Labels, label_text, split_sentences, stated_findings
+from radsynth.reports.findings import (
+    LENGTH,
+    NEGATED,
+    PRESENT,
+    SIZE,
+    Labels,
+    label_text,
+    lengths_mm,
+    split_sentences,
+    stated_findings,
+)
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
 
 GENERIC = "opacity"
@@ -31,29 +41,11 @@ _SIDES = re.compile(
     r"\b(?:(?P<lingula>lingula of the left lung|lingula)|(?P<middle>right middle lobe)|(?P<side>left|right))\b", re.I
 )
 _ONE_LUNG_CLEAR = r"\b{} lung (?:(?:is|remains|appears) )?clear\b"
-_SIZES = {  # how a size is named: small, large
-    "tiny": ("small", "large"),
-    "small": ("small", "large"),
-    "moderate": ("small", "large"),
-    "moderate-sized": ("small", "large"),
-    "large": ("small", "large"),
-    "minimal": ("mild", "severe"),
-    "slight": ("mild", "severe"),
-    "mild": ("mild", "severe"),
-    "severe": ("mild", "severe"),
-    "marked": ("mild", "severe"),
-    "slightly": ("mildly", "markedly"),
-    "mildly": ("mildly", "markedly"),
-    "moderately": ("mildly", "markedly"),
-    "markedly": ("mildly", "markedly"),
-    "severely": ("mildly", "markedly"),
-    "massively": ("mildly", "markedly"),
-}
-_LARGE = {"large", "severe", "marked", "markedly", "severely", "massively"}
+_AMOUNT, _DEGREE, _HOW = ("small", "large"), ("mild", "severe"), ("mildly", "markedly")
+_OF_AMOUNT = {"tiny", "small", "moderate", "large", "massive"}
+_OF_DEGREE = {"minimal", "slight", "mild", "severe", "marked", "extensive"}
 _BY_DEGREE = {"atelectasis", "cardiomegaly", "edema", "emphysema", "pleural_thickening", "consolidation", "opacity"}
 """Findings of which "moderate" is a degree (mild, severe), not an amount (small, large)."""
-_SIZE = re.compile(r"\b(?:" + "|".join(sorted(_SIZES, key=len, reverse=True)) + r")\b(?!-)", re.I)
-_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b", re.I)
 TURN_MM = 30.0
 """A measured length below this is doubled, else halved: nodules grow, masses shrink."""
 
@@ -128,14 +120,13 @@ def resized(text: str, finding: str) -> tuple[str, int] | None:
     if sentences is None:
         return None
     own_text = " ".join(sentence for sentence, own in sentences if own)
-    lengths = {float(n) * (10 if unit.lower() == "cm" else 1) for n, unit in _LENGTH.findall(own_text)}
-    words = {word.lower() for word in _SIZE.findall(own_text)}
-    directions = {-1 if mm >= TURN_MM else 1 for mm in lengths} or {-1 if word in _LARGE else 1 for word in words}
+    directions = {-1 if mm >= TURN_MM else 1 for mm in lengths_mm(own_text)}
+    directions = directions or {-1 if word.lastgroup == "large" else 1 for word in SIZE.finditer(own_text)}
     if len(directions) != 1:
         return None
     direction = directions.pop()
     edited = " ".join(
-        _LENGTH.sub(_scaled(direction), _SIZE.sub(_sized(direction, finding), sentence)) if own else sentence
+        LENGTH.sub(_scaled(direction), SIZE.sub(_sized(direction, finding), sentence)) if own else sentence
         for sentence, own in sentences
     )
     before, after = label_text(text), label_text(edited)
@@ -204,7 +195,9 @@ def _mirrored(match: re.Match[str]) -> str:
 def _sized(direction: int, finding: str) -> Callable[[re.Match[str]], str]:
     def exchanged(match: re.Match[str]) -> str:
         word = match[0].lower()
-        pair = ("mild", "severe") if word == "moderate" and finding in _BY_DEGREE else _SIZES[word]
+        by_degree = word in _OF_DEGREE or (word == "moderate" and finding in _BY_DEGREE)
+        amount = word.removesuffix("-sized") in _OF_AMOUNT
+        pair = _DEGREE if by_degree else _AMOUNT if amount else _HOW if word.endswith("ly") else (match[0], match[0])
         return _cased(pair[direction > 0], match[0])
 
     return exchanged

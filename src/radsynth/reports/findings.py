@@ -191,11 +191,16 @@ _ZONE = re.compile(
     r"|(?P<mid>(?:mid|middle) ?(?:left |right )?(?:lobes?|lungs?|zones?)|(?:peri|infra)?hilar|lingula\w*)"
     r"|(?P<lower>lower(?= (?:lobes?|lungs?|zones?)\b)|bases?|(?:bi)?bas(?:al|ilar)|retrocardiac))\b"
 )
-_SIZE = re.compile(
+SIZE = re.compile(
     r"\b(?:(?P<small>tiny|small|trace|minimal(?:ly)?|slight(?:ly)?|mild(?:ly)?)|(?P<moderate>moderate(?:ly)?)"
-    r"|(?P<large>large|extensive|massive(?:ly)?|severe(?:ly)?|marked(?:ly)?))(?:-sized)?\b(?!-)"
+    r"|(?P<large>large|extensive|massive(?:ly)?|severe(?:ly)?|marked(?:ly)?))(?:-sized)?\b(?!-)",
+    re.IGNORECASE,
 )
-_LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b")
+"""A word that says how much there is of a finding; its group is one of `vocabulary.SIZES`."""
+
+LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b", re.IGNORECASE)
+"""A measured length: number and unit."""
+
 _MODERATE_MM = {"nodule": (10, 20), "mass": (30, 50)}
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
 _LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
@@ -255,6 +260,11 @@ def stated_findings(sentence: str) -> tuple[tuple[str, int], ...]:
 def names_side(text: str) -> bool:
     """Whether the text names the left or the right: a mirrored picture would contradict it."""
     return _LEFT_OR_RIGHT.search(text) is not None
+
+
+def lengths_mm(text: str) -> list[float]:
+    """The lengths that a text measures, in millimetres."""
+    return [float(number) * (10 if unit.lower() == "cm" else 1) for number, unit in LENGTH.findall(text)]
 
 
 def has_negation(text: str) -> bool:
@@ -346,7 +356,7 @@ _OTHER = re.compile(r",? (?:and/or|or|versus|vs)\b")
 
 def _with_places(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
     """Give each mention the side, the zone and the size whose words belong to it."""
-    if not mentions or not any(words.search(sentence) for words in (_SIDE, _ZONE, _SIZE, _LENGTH)):
+    if not mentions or not any(words.search(sentence) for words in (_SIDE, _ZONE, SIZE, LENGTH)):
         return mentions
     edges = [0]  # where the words of one mention end and those of the next begin
     for mention, following in itertools.pairwise(mentions):
@@ -411,14 +421,14 @@ def _joined_zone(zones: set[str]) -> str:
 
 def _size_of(mention: _Mention, before: str, after: str) -> str:
     """The size of one mention, from the words up to its end and those that follow: a length counts before a word."""
-    lengths = [float(n) * (10 if unit == "cm" else 1) for n, unit in _LENGTH.findall(f"{before} {after}")]
+    lengths = lengths_mm(f"{before} {after}")
     if lengths and mention.finding in _MODERATE_MM:
         return SIZES[1 + sum(max(lengths) > limit for limit in _MODERATE_MM[mention.finding])]
     return _size_in(before) or _size_in(_CONJUNCTION.split(after)[0])
 
 
 def _size_in(text: str) -> str:
-    return _largest(match.lastgroup or "" for match in _SIZE.finditer(text))
+    return _largest(match.lastgroup or "" for match in SIZE.finditer(text))
 
 
 def _largest(sizes: Iterable[str]) -> str:

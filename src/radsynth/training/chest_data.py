@@ -110,19 +110,21 @@ def labels_of(frame: pd.DataFrame) -> np.ndarray:
 
 def targets_of(frame: pd.DataFrame) -> np.ndarray:
     """Targets of a table's ``label_``, ``side_``, ``zone_`` and ``size_`` columns, see `ChestSet.targets`."""
-    columns = [labels_of(frame)]
-    told = (
-        ("side", ("left", "right"), SIDED_FINDINGS), ("zone", ZONES[1:], SIDED_FINDINGS), ("size", SIZES[-1:], FINDINGS)
-    )  # fmt: skip
-    for what, words, findings in told:
-        for finding in findings:
-            present = frame[f"label_{finding}"].to_numpy()
-            stated = frame[f"{what}_{finding}"].to_numpy()
-            unknown = (present < 0) | ((what != "side") & (present == 1) & (stated == ""))
-            for word in words:
-                here = ((present == 1) & np.isin(stated, (word, "both"))).astype(np.float32)
-                columns.append(np.where(unknown, np.nan, here)[:, None])
-    return np.concatenate(columns, 1, dtype=np.float32)
+    label, side, zone, size = (
+        {f: frame[f"{kind}_{f}"].to_numpy() for f in FINDINGS} for kind in ("label", "side", "zone", "size")
+    )
+    columns = [
+        *(_told(label[f], np.isin(side[f], (s, "both"))) for f in SIDED_FINDINGS for s in ("left", "right")),
+        *(_told(label[f], zone[f] == z, zone[f] != "") for f in SIDED_FINDINGS for z in ZONES[1:]),
+        *(_told(label[f], size[f] == SIZES[-1], size[f] != "") for f in FINDINGS),
+    ]
+    return np.column_stack([labels_of(frame), *columns]).astype(np.float32)
+
+
+def _told(label: np.ndarray, here: np.ndarray, stated: np.ndarray | bool = True) -> np.ndarray:
+    """1 where a present finding is `here`, else 0; NaN where it is uncertain, or present and nothing is `stated`."""
+    present = label == 1
+    return np.where((label < 0) | (present & ~np.asarray(stated)), np.nan, present & here)
 
 
 def load_chest(

@@ -12,21 +12,40 @@ from radsynth.networks.report_gan import SHARPNESS, ReportDiscriminator, Seen
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import Device
 from radsynth.training.findings import predict
-from radsynth.training.round_shadows import ball_likeness
-from radsynth.vocabulary import FINDINGS, ROUND_FINDINGS, SIDED_FINDINGS, ZONES
+from radsynth.training.round_shadows import MASS_RADII, NODULE_RADII, ball_likeness
+from radsynth.vocabulary import FINDINGS, MIDLINE_FINDINGS, PLACED_FINDINGS, ROUND_FINDINGS, ZONES
 
 READ_TOGETHER = 1024
-"""Pictures whose maps of evidence are held, and compared, at a time."""
+"""Pictures whose maps are held, and compared, at a time."""
 
 FINER = 4
 """By which the places of evidence are subdivided; they are smoothed over as many and one more."""
 
-PLACED_TOGETHER = 16
-"""Pictures of a small finding whose maps are held at a time."""
+RADII = {"nodule": NODULE_RADII}
+"""Of the shadows that are looked for; `MASS_RADII` for the others."""
+
+WITHOUT = 64
+"""Pictures without a round finding that tell what else looks like it."""
+
+USUALLY_THERE = 0.5
+"""Of how much such pictures look like a ball at a place, what counts against it. All of it would hide a hernia, which
+lies where the heart is rather round as well."""
+
+ROUNDS = 4
+"""How often the places of a finding are looked for, each time by what was found of the others."""
+
+NEAR_OTHERS_BALL, NEAR_OTHERS_EVIDENCE = 0.1, 0.25
+"""Of the logarithm of how many others lie near a place, beside its likeness to a ball, or the evidence there."""
+
+NOWHERE = 0.05
+"""How many lie where none does."""
+
+_LINE = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
+_NEAR = torch.exp(-(_LINE**2) / (2 * (SPOT * USUAL) ** 2))
 
 
-def small_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
-    """On each side where the picture is most like a ball, for each `ROUND_FINDINGS` that a report names in that zone.
+def round_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
+    """Where the picture is most like a ball, for each of `ROUND_FINDINGS` that a report names on that side and height.
 
     No place is known but the words'.
 
@@ -37,21 +56,31 @@ def small_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
     usual
         (n, USUAL, USUAL): how many lie at each place, on a side that a report names, and a little everywhere.
     """
-    count = len(SIDED_FINDINGS)
+    count = len(PLACED_FINDINGS)
     places, usual = torch.full((len(data), count, 2, 2), 0.5), torch.full((count, USUAL, USUAL), 1e-6)
     for finding in ROUND_FINDINGS:
-        k, rows = SIDED_FINDINGS.index(finding), np.flatnonzero(data.labels[:, FINDINGS.index(finding)] == 1)
-        for first in range(0, len(rows), PLACED_TOGETHER):
-            some = rows[first : first + PLACED_TOGETHER]
-            likely = ball_likeness(data.pictures(some).to(device.device)).cpu()
-            _place(data, some, finding, likely, places[:, k], usual[k])
+        radii = RADII.get(finding, MASS_RADII)
+
+        def likeness(rows: np.ndarray, radii: tuple[float, ...] = radii) -> Tensor:
+            return torch.from_numpy(
+                predict(
+                    lambda pictures: ball_likeness(pictures, radii), lambda i: data.pictures(rows[i]), len(rows), device
+                )
+            )
+
+        label = data.labels[:, FINDINGS.index(finding)]
+        without = np.flatnonzero(label == 0)
+        without = without[:: -(-len(without) // WITHOUT)]
+        usually = USUALLY_THERE * likeness(without).mean(0) if len(without) else 0
+        for rows in _parts(np.flatnonzero(label == 1)):
+            _look_for(data, rows, finding, likeness(rows) - usually, NEAR_OTHERS_BALL, places, usual)
     return places, usual
 
 
 def add_seen_places(
     discriminator: ReportDiscriminator, data: ChestSet, places: Tensor, usual: Tensor, device: Device
 ) -> None:
-    """Write the other findings' places to what `small_places` found: of most evidence in the side and zone named.
+    """Write the other findings' places to what `round_places` found: of most evidence in the side and zone named.
 
     What counts is by how much there is more of it than on pictures without the finding: where it is high on all of
     them, it tells nothing. The discriminator learned it from the words alone. It may miss a lesion by a constant
@@ -60,9 +89,9 @@ def add_seen_places(
     """
     if discriminator.shown is None:
         return
-    sought = [finding for finding in SIDED_FINDINGS if finding not in ROUND_FINDINGS]
+    sought = [finding for finding in PLACED_FINDINGS if finding not in ROUND_FINDINGS]
     columns = [FINDINGS.index(finding) for finding in sought]
-    for part in np.array_split(np.arange(len(data)), -(-len(data) // READ_TOGETHER)):
+    for part in _parts(np.arange(len(data))):
         maps = predict(
             lambda pictures: dense_evidence(discriminator, pictures)[:, columns],
             lambda i, part=part: data.pictures(part[i]), len(part), device,
@@ -70,10 +99,9 @@ def add_seen_places(
         for evidence, finding, column in zip(torch.from_numpy(maps).unbind(1), sought, columns, strict=True):
             rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
             if len(rows):
-                k = SIDED_FINDINGS.index(finding)
                 more = evidence[rows] - (evidence[without].mean(0) if len(without) else 0)
-                more = F.pad(more, (FINER // 2,) * 4, mode="replicate")
-                _place(data, part[rows], finding, F.avg_pool2d(more, FINER + 1, stride=1), places[:, k], usual[k])
+                more = F.avg_pool2d(F.pad(more, (FINER // 2,) * 4, mode="replicate"), FINER + 1, stride=1)
+                _look_for(data, part[rows], finding, more, NEAR_OTHERS_EVIDENCE, places, usual)
 
 
 def dense_evidence(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
@@ -99,10 +127,8 @@ def usual_places(counts: Tensor) -> Tensor:
     A place counts by how many others lie near it or near its mirror image: of a dozen masses one that was taken for
     another thing lies alone, or on the midline.
     """
-    line = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
-    near = torch.exp(-(line**2) / (2 * (SPOT * USUAL) ** 2))
-    itself = counts.clamp(max=1) * (1 + near.flip(1).diagonal())
-    found = counts * (near @ (counts + counts.flip(2)) @ near - itself).clamp(min=0.01)
+    itself = counts.clamp(max=1) * (1 + _NEAR.flip(1).diagonal())
+    found = counts * (_nearby(counts) - itself).clamp(min=0.01)
     return found / found.sum((1, 2), keepdim=True)
 
 
@@ -126,19 +152,47 @@ def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, pla
     return -(wanted * (SHARPNESS * evidence.flatten(2)).log_softmax(2)).sum() / len(said)
 
 
-def _place(data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, places: Tensor, usual: Tensor) -> None:
-    """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it, and count them in `usual`."""
-    size = likely.shape[1]
-    cells = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+def _parts(rows: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(rows, -(-len(rows) // READ_TOGETHER)) if len(rows) else []
+
+
+def _nearby(counts: Tensor) -> Tensor:
+    """How many lie near each place or its mirror image, (..., USUAL, USUAL), from how many lie there."""
+    return _NEAR @ (counts + counts.flip(-1)) @ _NEAR
+
+
+def _look_for(
+    data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, near_others: float, places: Tensor, usual: Tensor
+) -> None:
+    """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it, and count them in `usual`.
+
+    In some rounds, of which the first knows of no others: a place counts by how many others lie near it, too.
+    """
+    k = PLACED_FINDINGS.index(finding)
+    found = torch.zeros(USUAL, USUAL)
+    for _ in range(ROUNDS):
+        near = (_nearby(usual[k] + found) + NOWHERE).log()
+        near = F.interpolate(near[None, None], size=likely.shape[-1], mode="bilinear")[0]
+        found = _place(data, named, finding, likely + near_others * near, places[:, k])
+    usual[k] += found
+
+
+def _place(data: ChestSet, named: np.ndarray, finding: str, likely: Tensor, places: Tensor) -> Tensor:
+    """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it; how many lie where."""
+    size, counts = likely.shape[1], torch.zeros(USUAL**2)
+    line = torch.arange(size)
+    cells = torch.cartesian_prod(line, line)
     zones = torch.stack([region_of(zone, size) for zone in ZONES])
     zones = zones[[ZONES.index(zone) for zone in data.frame[f"zone_{finding}"].to_numpy()[named]]]
     stated = data.frame[f"side_{finding}"].to_numpy()[named]
-    for s, side in enumerate(SIDES):
+    for s, side in enumerate(("",) if finding in MIDLINE_FINDINGS else SIDES):
         allowed = (zones * region_of(side, size)).flatten(1) >= 0.5
         logits = likely.flatten(1).masked_fill(~allowed, -torch.inf)
         found = logits.argmax(1)
-        near = (cells[found][:, None] - cells).abs().amax(2) <= 1
+        y, x = ((line - cell[:, None]).abs() <= 1 for cell in (found // size, found % size))
+        near = (y[:, :, None] & x[:, None]).flatten(1)
         at = (SHARPNESS * logits.masked_fill(~near, -torch.inf)).softmax(1) @ (cells + 0.5) / size
         places[named, s] = at
         y, x = (at[np.isin(stated, (side, "both"))] * USUAL).long().unbind(1)
-        usual += torch.bincount(y * USUAL + x, minlength=USUAL**2).view(USUAL, USUAL)
+        counts += torch.bincount(y * USUAL + x, minlength=USUAL**2)
+    return counts.view(USUAL, USUAL)

@@ -53,14 +53,14 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.finding_places import add_seen_places, place_loss, small_places, usual_places
+from radsynth.training.finding_places import add_seen_places, place_loss, round_places, usual_places
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.mixed_reports import mixed_reports
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
-from radsynth.vocabulary import ROUND_FINDINGS, TARGETS, VIEWS
+from radsynth.vocabulary import MIDLINE_FINDINGS, SMALL_FINDINGS, TARGETS, VIEWS
 
 CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
@@ -143,7 +143,7 @@ class ReportGan(nn.Module):
         }
         self.noise_size = noise_size
         self.conditioner = TextConditioner(token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS))
-        self.targets = targets = Targets(TARGETS, small=ROUND_FINDINGS)
+        self.targets = targets = Targets(TARGETS, small=SMALL_FINDINGS, midline=MIDLINE_FINDINGS)
         self.generator = ReportGenerator(
             size, width, subpixel, noise_size, CONDITION_WIDTH, token_width,
             tuple(attention_at), attention_gate, canonical_maps, targets if layout else None,
@@ -291,7 +291,7 @@ def warm_up_naming(
     Parameters
     ----------
     places
-        (len(data), n, 2, 2): of the small findings, see `finding_places.small_places`.
+        (len(data), n, 2, 2): of the round findings, see `finding_places.round_places`.
     """
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     targets = len(TARGETS)
@@ -594,7 +594,7 @@ def train_report_gan(
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
-    places, usual = small_places(data, device)
+    places, usual = round_places(data, device)
     if settings.weight_findings and settings.naming_warmup_images:
         warm_up_naming(
             gan.discriminator, data, places, settings.naming_warmup_images, seed, device,
