@@ -33,9 +33,6 @@ MIDLINE_FINDINGS: tuple[str, ...] = ("hernia",)
 PLACED_FINDINGS: tuple[str, ...] = SIDED_FINDINGS + MIDLINE_FINDINGS
 """Findings that lie at a place. The others change the whole picture."""
 
-ROUND_FINDINGS: tuple[str, ...] = ("hernia", "mass", "nodule")
-"""Findings that are a round shadow, and are found in a picture by that."""
-
 SMALL_FINDINGS: tuple[str, ...] = ("nodule",)
 """Findings too small to change a picture as a whole: they are told by what is seen at one place alone."""
 

@@ -15,7 +15,7 @@ from radsynth.training.finding_places import (
     add_seen_places,
     dense_evidence,
     place_loss,
-    round_places,
+    shadow_places,
     usual_places,
 )
 from radsynth.vocabulary import FINDINGS, PLACED_FINDINGS, TARGETS
@@ -35,15 +35,20 @@ class SeesBrightness(nn.Module):
         return 10 * nn.functional.adaptive_avg_pool2d(seen.finer, 16).expand(-1, len(FINDINGS), -1, -1)
 
 
+def ball(size: int, radius: float, y: float, x: float) -> np.ndarray:
+    """The shadow of a ball, 0..1 (size, size); radius and centre in widths of the picture."""
+    rows, columns = (np.mgrid[:size, :size] + 0.5) / size
+    return np.sqrt(np.clip(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0, None))
+
+
 def test_the_place_is_the_brightest_of_the_side_and_zone_that_the_report_names(chest_set: ChestSet) -> None:
     size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
     named = chest_set.frame["label_effusion"].to_numpy() == 1
     pixels[named, : size // 4, : size // 4] = 30000  # upper right of the patient: brighter, in no zone that is named
-    low, cell = int(0.8 * size), size // 16
-    pixels[named, low : low + cell, size // 8 : size // 8 + cell] = 20000
-    pixels[named, low : low + cell, -size // 8 : cell - size // 8] = 20000
+    spots = ball(size, 0.05, 0.83, 0.15) + ball(size, 0.05, 0.83, 0.9)
+    pixels[named] += (20000 * spots).astype(np.uint16)
     bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
-    places, usual = round_places(bright, pick_device("32-true"))
+    places, usual = shadow_places(bright, pick_device("32-true"))
     add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
     usual /= usual.sum((1, 2), keepdim=True)
     found = places[named, EFFUSION]
@@ -64,7 +69,7 @@ def test_what_is_bright_on_every_picture_tells_nothing(chest_set: ChestSet) -> N
     pixels[named, low, middle - size // 4 : middle - size // 8] = 20000
     pixels[named, low, middle + size // 8 : middle + size // 4] = 20000
     bright = ChestSet(chest_set.frame, pixels, chest_set.reports)
-    places, usual = round_places(bright, pick_device("32-true"))
+    places, usual = shadow_places(bright, pick_device("32-true"))
     add_seen_places(SeesBrightness(), bright, places, usual, pick_device("32-true"))
     across = places[named, EFFUSION][..., 1]
     assert ((across - 0.5).abs() < 0.3).all()
@@ -72,20 +77,20 @@ def test_what_is_bright_on_every_picture_tells_nothing(chest_set: ChestSet) -> N
 
 
 def test_a_place_near_others_needs_less_evidence(chest_set: ChestSet) -> None:
-    cell = chest_set.size // 16
-    pixels = np.zeros_like(chest_set.pixels)
+    size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
     frame = chest_set.frame.assign(label_consolidation=0, side_consolidation="", zone_consolidation="")
     frame.loc[:4, ["label_consolidation", "side_consolidation"]] = [1, "right"]
+    other = (0, 20500), (1, 60000)  # brighter where no other lies: a little, and much
     for row in frame["image_row"].iloc[:5]:
-        pixels[row, 12 * cell : 13 * cell, 4 * cell : 5 * cell] = 20000
-    pixels[frame["image_row"].iloc[0], 2 * cell : 3 * cell, 2 * cell : 3 * cell] = 22000
-    pixels[frame["image_row"].iloc[1], 2 * cell : 3 * cell, 3 * cell : 4 * cell] = 65000
+        pixels[row] = (20000 * ball(size, 0.12, 0.78, 0.28)).astype(np.uint16)
+    for number, brightness in other:
+        pixels[frame["image_row"].iloc[number]] += (brightness * ball(size, 0.12, 0.16, 0.22)).astype(np.uint16)
     seen = ChestSet(frame, pixels, chest_set.reports)
-    places, usual = round_places(seen, pick_device("32-true"))
+    places, usual = shadow_places(seen, pick_device("32-true"))
     add_seen_places(SeesBrightness(), seen, places, usual, pick_device("32-true"))
-    wanted = torch.tensor([[12.5, 4.5], [2.5, 3.5], [12.5, 4.5], [12.5, 4.5], [12.5, 4.5]])
+    wanted = torch.tensor([[0.78, 0.28], [0.16, 0.22], [0.78, 0.28], [0.78, 0.28], [0.78, 0.28]])
     found = places[:5, PLACED_FINDINGS.index("consolidation"), SIDES.index("right")]
-    assert torch.allclose(16 * found, wanted, atol=0.8)
+    assert torch.allclose(found, wanted, atol=0.05)
 
 
 def test_evidence_between_the_places_of_a_discriminator_is_found() -> None:
@@ -114,12 +119,6 @@ def test_a_place_counts_by_how_many_others_lie_near_it_on_either_side() -> None:
     assert usual_places(alone)[0, 4, 4] > 0.99, "one is known: there"
 
 
-def ball(size: int, radius: float, y: float, x: float) -> np.ndarray:
-    """The shadow of a ball, 0..1 (size, size); radius and centre in widths of the picture."""
-    rows, columns = (np.mgrid[:size, :size] + 0.5) / size
-    return np.sqrt(np.clip(1 - ((rows - y) ** 2 + (columns - x) ** 2) / radius**2, 0, None))
-
-
 @pytest.mark.parametrize(("finding", "radius"), [("nodule", 0.035), ("mass", 0.08)])
 def test_a_nodule_or_mass_is_where_the_picture_looks_like_a_ball(
     chest_set: ChestSet, finding: str, radius: float
@@ -131,7 +130,7 @@ def test_a_nodule_or_mass_is_where_the_picture_looks_like_a_ball(
     pixels[frame["image_row"].iloc[0]] = (10000 + 20000 * ball(size, radius, 0.45, 0.3)).astype(np.uint16)
     pixels[frame["image_row"].iloc[0], : size // 4] = 60000  # what the discriminator sees more of
     balls = ChestSet(frame, pixels, chest_set.reports)
-    places, usual = round_places(balls, pick_device("32-true"))
+    places, usual = shadow_places(balls, pick_device("32-true"))
     add_seen_places(SeesBrightness(), balls, places, usual, pick_device("32-true"))
     k, right = PLACED_FINDINGS.index(finding), SIDES.index("right")
     assert torch.allclose(places[0, k, right], torch.tensor([0.45, 0.3]), atol=1.5 / size)
@@ -147,7 +146,7 @@ def test_a_hernia_is_where_the_others_are_too(chest_set: ChestSet) -> None:
         if number == 0:
             picture = picture + 12000 * ball(size, 0.01, 0.75, 0.53) + 20000 * ball(size, 0.08, 0.2, 0.2)
         pixels[row] = picture.astype(np.uint16)
-    places, usual = round_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
+    places, usual = shadow_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
     hernia = PLACED_FINDINGS.index("hernia")
     assert torch.allclose(places[:6, hernia, 0], torch.tensor([0.75, 0.53]), atol=1.5 / size)
     assert (places[:, hernia, 1] == 0.5).all(), "one place, not two"
@@ -161,7 +160,7 @@ def test_what_is_as_round_without_the_finding_tells_less(chest_set: ChestSet) ->
     pixels = np.broadcast_to(30000 * ball(size, 0.08, 0.7, 0.6), chest_set.pixels.shape).astype(np.uint16)
     pixels[frame["image_row"].iloc[0]] += (4000 * ball(size, 0.08, 0.3, 0.8)).astype(np.uint16)
     pixels += np.random.default_rng(0).integers(0, 1500, pixels.shape, dtype=np.uint16)
-    places, _ = round_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
+    places, _ = shadow_places(ChestSet(frame, pixels, chest_set.reports), pick_device("32-true"))
     left = places[0, PLACED_FINDINGS.index("mass"), SIDES.index("left")]
     assert torch.allclose(left, torch.tensor([0.3, 0.8]), atol=2 / size)
 

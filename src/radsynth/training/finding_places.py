@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,30 +15,35 @@ from radsynth.networks.report_gan import SHARPNESS, ReportDiscriminator, Seen
 from radsynth.training.chest_data import ChestSet
 from radsynth.training.device import Device
 from radsynth.training.findings import predict
-from radsynth.training.round_shadows import MASS_RADII, NODULE_RADII, ball_likeness
-from radsynth.vocabulary import FINDINGS, MIDLINE_FINDINGS, PLACED_FINDINGS, ROUND_FINDINGS, ZONES
+from radsynth.training.shadows import MASS_RADII, NODULE_RADII, ball_likeness, plate_likeness
+from radsynth.vocabulary import FINDINGS, MIDLINE_FINDINGS, PLACED_FINDINGS, ZONES
 
 READ_TOGETHER = 1024
 """Pictures whose maps are held, and compared, at a time."""
 
 FINER = 4
-"""By which the places of evidence are subdivided; they are smoothed over as many and one more."""
+"""By which the places of evidence are subdivided; they are smoothed over twice as many and one more."""
 
-RADII = {"nodule": NODULE_RADII}
-"""Of the shadows that are looked for; `MASS_RADII` for the others."""
+SHADOWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "atelectasis": plate_likeness,
+    "hernia": functools.partial(ball_likeness, radii=MASS_RADII),
+    "mass": functools.partial(ball_likeness, radii=MASS_RADII),
+    "nodule": functools.partial(ball_likeness, radii=NODULE_RADII),
+}
+"""Findings that have a shadow of a certain shape, and how much a picture looks like it at each place."""
 
 WITHOUT = 64
-"""Pictures without a round finding that tell what else looks like it."""
+"""Pictures without such a finding that tell what else looks like its shadow."""
 
 USUALLY_THERE = 0.5
-"""Of how much such pictures look like a ball at a place, what counts against it. All of it would hide a hernia, which
-lies where the heart is rather round as well."""
+"""Of how much those look like it at a place, what counts against it. All of it would hide a hernia, which lies where
+the heart is rather round as well."""
 
 ROUNDS = 4
 """How often the places of a finding are looked for, each time by what was found of the others."""
 
-NEAR_OTHERS_BALL, NEAR_OTHERS_EVIDENCE = 0.1, 0.25
-"""Of the logarithm of how many others lie near a place, beside its likeness to a ball, or the evidence there."""
+NEAR_OTHERS_SHADOW, NEAR_OTHERS_EVIDENCE = 0.1, 0.5
+"""Of the logarithm of how many others lie near a place, beside its likeness to a shadow, or the evidence there."""
 
 NOWHERE = 0.05
 """How many lie where none does."""
@@ -44,8 +52,8 @@ _LINE = torch.arange(USUAL) - torch.arange(USUAL)[:, None]
 _NEAR = torch.exp(-(_LINE**2) / (2 * (SPOT * USUAL) ** 2))
 
 
-def round_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
-    """Where the picture is most like a ball, for each of `ROUND_FINDINGS` that a report names on that side and height.
+def shadow_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
+    """Where the picture is most like their shadow, for each of `SHADOWS` that a report names, in its side and zone.
 
     No place is known but the words'.
 
@@ -58,29 +66,21 @@ def round_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
     """
     count = len(PLACED_FINDINGS)
     places, usual = torch.full((len(data), count, 2, 2), 0.5), torch.full((count, USUAL, USUAL), 1e-6)
-    for finding in ROUND_FINDINGS:
-        radii = RADII.get(finding, MASS_RADII)
-
-        def likeness(rows: np.ndarray, radii: tuple[float, ...] = radii) -> Tensor:
-            return torch.from_numpy(
-                predict(
-                    lambda pictures: ball_likeness(pictures, radii), lambda i: data.pictures(rows[i]), len(rows), device
-                )
-            )
-
+    for finding, likeness in SHADOWS.items():
         label = data.labels[:, FINDINGS.index(finding)]
         without = np.flatnonzero(label == 0)
         without = without[:: -(-len(without) // WITHOUT)]
-        usually = USUALLY_THERE * likeness(without).mean(0) if len(without) else 0
+        usually = USUALLY_THERE * _maps(likeness, data, without, device).mean(0) if len(without) else 0
         for rows in _parts(np.flatnonzero(label == 1)):
-            _look_for(data, rows, finding, likeness(rows) - usually, NEAR_OTHERS_BALL, places, usual)
+            likely = _maps(likeness, data, rows, device) - usually
+            _look_for(data, rows, finding, likely, NEAR_OTHERS_SHADOW, places, usual)
     return places, usual
 
 
 def add_seen_places(
     discriminator: ReportDiscriminator, data: ChestSet, places: Tensor, usual: Tensor, device: Device
 ) -> None:
-    """Write the other findings' places to what `round_places` found: of most evidence in the side and zone named.
+    """Write the other findings' places to what `shadow_places` found: of most evidence in the side and zone named.
 
     What counts is by how much there is more of it than on pictures without the finding: where it is high on all of
     them, it tells nothing. The discriminator learned it from the words alone. It may miss a lesion by a constant
@@ -89,18 +89,15 @@ def add_seen_places(
     """
     if discriminator.shown is None:
         return
-    sought = [finding for finding in PLACED_FINDINGS if finding not in ROUND_FINDINGS]
+    sought = [finding for finding in PLACED_FINDINGS if finding not in SHADOWS]
     columns = [FINDINGS.index(finding) for finding in sought]
     for part in _parts(np.arange(len(data))):
-        maps = predict(
-            lambda pictures: dense_evidence(discriminator, pictures)[:, columns],
-            lambda i, part=part: data.pictures(part[i]), len(part), device,
-        )  # fmt: skip
-        for evidence, finding, column in zip(torch.from_numpy(maps).unbind(1), sought, columns, strict=True):
+        maps = _maps(lambda pictures: dense_evidence(discriminator, pictures)[:, columns], data, part, device)
+        for evidence, finding, column in zip(maps.unbind(1), sought, columns, strict=True):
             rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
             if len(rows):
                 more = evidence[rows] - (evidence[without].mean(0) if len(without) else 0)
-                more = F.avg_pool2d(F.pad(more, (FINER // 2,) * 4, mode="replicate"), FINER + 1, stride=1)
+                more = F.avg_pool2d(F.pad(more, (FINER,) * 4, mode="replicate"), 2 * FINER + 1, stride=1)
                 _look_for(data, part[rows], finding, more, NEAR_OTHERS_EVIDENCE, places, usual)
 
 
@@ -142,7 +139,7 @@ def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, pla
     said
         (B, len(TARGETS)): 1, 0 or NaN.
     places
-        (B, n, 2, 2), see `small_places`.
+        (B, n, 2, 2), see `shadow_places`.
     """
     targets = discriminator.targets
     evidence = discriminator.evidence(seen)[:, [targets.findings.index(f) for f in targets.small]]
@@ -154,6 +151,10 @@ def place_loss(discriminator: ReportDiscriminator, seen: Seen, said: Tensor, pla
 
 def _parts(rows: np.ndarray) -> list[np.ndarray]:
     return np.array_split(rows, -(-len(rows) // READ_TOGETHER)) if len(rows) else []
+
+
+def _maps(of: Callable[[Tensor], Tensor], data: ChestSet, rows: np.ndarray, device: Device) -> Tensor:
+    return torch.from_numpy(predict(of, lambda i: data.pictures(rows[i]), len(rows), device))
 
 
 def _nearby(counts: Tensor) -> Tensor:

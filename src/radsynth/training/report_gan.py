@@ -53,7 +53,7 @@ from radsynth.settings import TrainReportGan
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, learnable
 from radsynth.training.device import NETWORK_LAYOUT, Device
 from radsynth.training.ema import Ema
-from radsynth.training.finding_places import add_seen_places, place_loss, round_places, usual_places
+from radsynth.training.finding_places import add_seen_places, place_loss, shadow_places, usual_places
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.mixed_reports import mixed_reports
@@ -291,7 +291,7 @@ def warm_up_naming(
     Parameters
     ----------
     places
-        (len(data), n, 2, 2): of the round findings, see `finding_places.round_places`.
+        (len(data), n, 2, 2): of what is found by its shadow, see `finding_places.shadow_places`.
     """
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
     targets = len(TARGETS)
@@ -594,7 +594,7 @@ def train_report_gan(
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
-    places, usual = round_places(data, device)
+    places, usual = shadow_places(data, device)
     if settings.weight_findings and settings.naming_warmup_images:
         warm_up_naming(
             gan.discriminator, data, places, settings.naming_warmup_images, seed, device,

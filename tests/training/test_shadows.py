@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from radsynth.training.round_shadows import MASS_RADII, NODULE_RADII, ball_likeness
+from radsynth.training.shadows import MASS_RADII, NODULE_RADII, PLATE_PIXELS, ball_likeness, plate_likeness
 
 SIZE = 128
 
@@ -65,3 +65,24 @@ def test_an_even_picture_is_like_no_ball() -> None:
 def test_the_smallest_pictures_have_a_likeness_too() -> None:
     found = ball_likeness(torch.randn(1, 1, 16, 16), NODULE_RADII)
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("turn", [-30.0, 0.0, 15.0])
+def test_plates_are_found_at_any_turn_that_is_nearly_level(turn: float) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = (np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5) / SIZE
+
+    def plate(y: float, x: float, degrees: float) -> np.ndarray:
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        along, across = cos * (columns - x) + sin * (rows - y), cos * (rows - y) - sin * (columns - x)
+        return 0.4 * np.exp(-(across**2) / (2 * 0.017**2)) * (np.abs(along) < 0.09)
+
+    grain = -0.5 + 0.3 * columns + 0.03 * rng.standard_normal((SIZE, SIZE))
+    picture = grain + plate(0.67, 0.3, turn) + plate(0.75, 0.3, turn) + plate(0.3, 0.7, 90)
+    found = plate_likeness(torch.from_numpy(picture.astype(np.float32))[None, None])
+    assert found.shape == (1, PLATE_PIXELS, PLATE_PIXELS)
+    y, x = divmod(int(found.argmax()), PLATE_PIXELS)
+    assert abs(y + 0.5 - 0.71 * PLATE_PIXELS) <= 3
+    assert abs(x + 0.5 - 0.3 * PLATE_PIXELS) <= 3
+    upright = found[0, int(0.3 * PLATE_PIXELS), int(0.7 * PLATE_PIXELS)]
+    assert upright < 0.5 * found.max()
