@@ -317,6 +317,29 @@ def warm_up_naming(
     )
 
 
+def find_places(
+    discriminator: ReportDiscriminator, data: ChestSet, settings: TrainReportGan, seed: int, device: Device
+) -> tuple[Tensor, Tensor]:
+    """Where findings lie on the training pictures; the discriminator learns to name them on the way.
+
+    First what is found by its shadow, then naming is learned with it, then what the discriminator has evidence of.
+
+    Returns
+    -------
+    places, usual
+        See `finding_places.shadow_places`.
+    """
+    places, usual = shadow_places(data, device)
+    if settings.weight_findings and settings.naming_warmup_images:
+        warm_up_naming(
+            discriminator, data, places, settings.naming_warmup_images, seed, device,
+            batch_size=4 * settings.batch_size, weight_places=settings.weight_places,
+        )  # fmt: skip
+    if settings.layout:
+        add_seen_places(discriminator, data, places, usual, device)
+    return places, usual
+
+
 def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan, PosteriorEncoder]:
     """Untrained networks for pictures of `size` pixels and BERT features of `token_width`."""
     s = settings
@@ -594,14 +617,8 @@ def train_report_gan(
     gan.conditioner.load_state_dict(conditioner.state_dict())
     gan.conditioner.requires_grad_(False)
     encoder.to(device.device, memory_format=NETWORK_LAYOUT)
-    places, usual = shadow_places(data, device)
-    if settings.weight_findings and settings.naming_warmup_images:
-        warm_up_naming(
-            gan.discriminator, data, places, settings.naming_warmup_images, seed, device,
-            batch_size=4 * settings.batch_size, weight_places=settings.weight_places,
-        )  # fmt: skip
+    places, usual = find_places(gan.discriminator, data, settings, seed, device)
     if settings.layout:
-        add_seen_places(gan.discriminator, data, places, usual, device)
         gan.generator.layout.usual.copy_(usual_places(usual))
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
