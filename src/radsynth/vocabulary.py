@@ -33,9 +33,6 @@ MIDLINE_FINDINGS: tuple[str, ...] = ("hernia",)
 PLACED_FINDINGS: tuple[str, ...] = SIDED_FINDINGS + MIDLINE_FINDINGS
 """Findings that lie at a place. The others change the whole picture."""
 
-SMALL_FINDINGS: tuple[str, ...] = ("nodule",)
-"""Findings too small to change a picture as a whole: they are told by what is seen at one place alone."""
-
 SIDES: tuple[str, ...] = ("", "left", "right", "both")
 """The PATIENT's side, not the picture's: on a frontal image the patient's left is on the right. "" is not stated."""
 

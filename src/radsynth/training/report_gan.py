@@ -60,7 +60,10 @@ from radsynth.training.mixed_reports import mixed_reports
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import joint_features, kernel_distance
-from radsynth.vocabulary import MIDLINE_FINDINGS, SMALL_FINDINGS, TARGETS, VIEWS
+from radsynth.vocabulary import MIDLINE_FINDINGS, TARGETS, VIEWS
+
+SMALL_FINDINGS = ("nodule",)
+"""Findings too small to change a picture as a whole: they are told by what is seen at one place alone."""
 
 CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
