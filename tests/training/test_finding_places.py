@@ -80,10 +80,9 @@ def test_a_place_near_others_needs_less_evidence(chest_set: ChestSet) -> None:
     size, pixels = chest_set.size, np.zeros_like(chest_set.pixels)
     frame = chest_set.frame.assign(label_consolidation=0, side_consolidation="", zone_consolidation="")
     frame.loc[:4, ["label_consolidation", "side_consolidation"]] = [1, "right"]
-    other = (0, 20500), (1, 60000)  # brighter where no other lies: a little, and much
     for row in frame["image_row"].iloc[:5]:
         pixels[row] = (20000 * ball(size, 0.12, 0.78, 0.28)).astype(np.uint16)
-    for number, brightness in other:
+    for number, brightness in ((0, 20500), (1, 60000)):  # brighter where no other lies: a little, and much
         pixels[frame["image_row"].iloc[number]] += (brightness * ball(size, 0.12, 0.16, 0.22)).astype(np.uint16)
     seen = ChestSet(frame, pixels, chest_set.reports)
     places, usual = shadow_places(seen, pick_device("32-true"))

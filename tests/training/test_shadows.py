@@ -1,4 +1,4 @@
-"""The shadow of a ball among ribs and grain."""
+"""The shadow of a ball among ribs and grain, and of plates on a slope."""
 
 from __future__ import annotations
 
