@@ -164,6 +164,19 @@ def test_what_is_as_round_without_the_finding_tells_less(chest_set: ChestSet) ->
     assert torch.allclose(left, torch.tensor([0.3, 0.8]), atol=2 / size)
 
 
+@pytest.mark.parametrize(("finding", "x"), [("hernia", 0.55), ("effusion", 0.8)])
+def test_a_finding_of_every_picture_has_a_place(finding: str, x: float, chest_set: ChestSet) -> None:
+    size = chest_set.size
+    side = {} if finding == "hernia" else {"side_effusion": "left", "zone_effusion": ""}
+    frame = chest_set.frame.assign(**{f"label_{finding}": 1}, **side)
+    picture = (20000 * ball(size, 0.08, 0.75, x)).astype(np.uint16)
+    data = ChestSet(frame, np.broadcast_to(picture, chest_set.pixels.shape), chest_set.reports)
+    places, usual = shadow_places(data, pick_device("32-true"))
+    add_seen_places(SeesBrightness(), data, places, usual, pick_device("32-true"))
+    found = places[:, PLACED_FINDINGS.index(finding), 0]
+    assert torch.allclose(found, torch.tensor([0.75, x]).expand_as(found), atol=1 / 16), "a place of the evidence"
+
+
 def test_evidence_of_a_nodule_is_wanted_where_it_lies() -> None:
     targets = Targets(TARGETS, small=("nodule",))
     judge = ReportDiscriminator(64, 4, 1, 16, names=targets, places=True)

@@ -135,6 +135,14 @@ def test_the_same_picture_twice_in_one_split_is_no_leak(chest):
     assert failed(pixels_with(chest, 3, chest.pixels[2]).judge()) == set()
 
 
+def test_a_place_or_a_size_of_an_absent_finding_is_a_warning(chest):
+    report = chest.edited("manifest", 21, zone_mass="upper").edited("manifest", 20, size_mass="large").judge()
+    assert {o.name: o.offending for o in report.warnings} == {
+        "no side or zone is given to an absent finding": ["CXR22_IM-1 mass"],
+        "no size is given to an absent finding": ["CXR21_IM-1 mass"],
+    }
+
+
 def test_nearly_the_same_picture_in_two_splits_is_a_warning(chest):
     rng = np.random.default_rng(0)
     near = (chest.pixels[2] * 0.9 + rng.integers(0, 500, chest.pixels[2].shape)).astype(np.uint16)

@@ -68,7 +68,7 @@ class Targets:
         self.findings = tuple(n for n, e in zip(names, endings, strict=True) if e not in (*SIDES, *ZONES, LARGE))
         self.looks = self.findings + tuple(n for n, e in zip(names, endings, strict=True) if e == LARGE)
         """What has a look of its own: every finding, and a large one."""
-        sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
+        self.sided = sided = tuple(f for f in self.findings if f"{f}_{SIDES[0]}" in names)
         self.placed = sided + tuple(midline)
         whole = [name.removesuffix(f"_{place}") for name, place in zip(names, self.places, strict=True)]
         self.look = torch.tensor([self.looks.index(name) for name in whole])
@@ -90,19 +90,18 @@ class Targets:
     def on_sides(self, said: Tensor) -> Tensor:
         """How probable each finding is on the left and on the right (B, n, 2): half each where no side is said."""
         stated, nowhere = self._stated(said, SIDES)
-        there, sided = said[:, self._there, None], stated.shape[1]
+        there, sided = said[:, self._there, None], len(self.sided)
         return torch.cat([there[:, :sided] * (stated + nowhere[..., None] / 2), F.pad(there[:, sided:], (0, 1))], 1)
 
     def on_which(self, size: int) -> Tensor:
         """Where the first and where the second place of each finding may lie, (n, 2, size, size), 0..1."""
-        sided = len(self._columns[SIDES])
-        anywhere = torch.ones(len(self.placed) - sided, 2, size, size)
-        return torch.cat([_regions(SIDES, size).expand(sided, -1, -1, -1), anywhere])
+        anywhere = torch.ones(len(self.placed) - len(self.sided), 2, size, size)
+        return torch.cat([_regions(SIDES, size).expand(len(self.sided), -1, -1, -1), anywhere])
 
     def in_zones(self, said: Tensor, size: int) -> Tensor:
         """How far the words allow each finding at a height, (B, n, size, size), 0..1: anywhere where none is said."""
-        along = self._allowed(said, ZONES, size)
-        return F.pad(along, (0, 0, 0, 0, 0, len(self.placed) - along.shape[1]), value=1.0)
+        anywhere = len(self.placed) - len(self.sided)
+        return F.pad(self._allowed(said, ZONES, size), (0, 0, 0, 0, 0, anywhere), value=1.0)
 
     def large(self, said: Tensor) -> Tensor:
         """How probable it is that each finding is there and large, (B, n)."""
@@ -145,8 +144,8 @@ class Targets:
 
     def _stated(self, said: Tensor, places: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Of a sided finding that is there, how probable each place is (B, sided, k), and that none is said."""
-        columns = self._columns[places]
-        stated = (said[:, columns] / said[:, self._there[: len(columns)], None].clamp_min(0.05)).clamp(max=1)
+        there = said[:, self._there[: len(self.sided)], None]
+        stated = (said[:, self._columns[places]] / there.clamp_min(0.05)).clamp(max=1)
         if places == ZONES:  # words name one height or none, so all but the most probable are mistaken
             stated = stated * (stated == stated.amax(2, keepdim=True))
         return stated, (1 - stated.sum(2)).clamp_min(0)

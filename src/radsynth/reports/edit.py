@@ -14,6 +14,7 @@ from radsynth.reports.findings import (
     NEGATED,
     PRESENT,
     SIZE,
+    SIZE_WORDS,
     Labels,
     label_text,
     lengths_mm,
@@ -41,9 +42,8 @@ _SIDES = re.compile(
     r"\b(?:(?P<lingula>lingula of the left lung|lingula)|(?P<middle>right middle lobe)|(?P<side>left|right))\b", re.I
 )
 _ONE_LUNG_CLEAR = r"\b{} lung (?:(?:is|remains|appears) )?clear\b"
-_AMOUNT, _DEGREE, _HOW = ("small", "large"), ("mild", "severe"), ("mildly", "markedly")
-_OF_AMOUNT = {"tiny", "small", "moderate", "large", "massive"}
-_OF_DEGREE = {"minimal", "slight", "mild", "severe", "marked", "extensive"}
+_SMALL_AND_LARGE = {"amount": ("small", "large"), "degree": ("mild", "severe"), "manner": ("mildly", "markedly")}
+_KIND = {word: kind for kinds in SIZE_WORDS.values() for kind, words in kinds.items() for word in words}
 _BY_DEGREE = {"atelectasis", "cardiomegaly", "edema", "emphysema", "pleural_thickening", "consolidation", "opacity"}
 """Findings of which "moderate" is a degree (mild, severe), not an amount (small, large)."""
 TURN_MM = 30.0
@@ -194,11 +194,9 @@ def _mirrored(match: re.Match[str]) -> str:
 
 def _sized(direction: int, finding: str) -> Callable[[re.Match[str]], str]:
     def exchanged(match: re.Match[str]) -> str:
-        word = match[0].lower()
-        by_degree = word in _OF_DEGREE or (word == "moderate" and finding in _BY_DEGREE)
-        amount = word.removesuffix("-sized") in _OF_AMOUNT
-        pair = _DEGREE if by_degree else _AMOUNT if amount else _HOW if word.endswith("ly") else (match[0], match[0])
-        return _cased(pair[direction > 0], match[0])
+        word = match[0].lower().removesuffix("-sized")
+        kind = "degree" if word == "moderate" and finding in _BY_DEGREE else _KIND[word]
+        return _cased(_SMALL_AND_LARGE[kind][direction > 0], match[0]) if kind in _SMALL_AND_LARGE else match[0]
 
     return exchanged
 

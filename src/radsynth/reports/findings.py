@@ -191,12 +191,25 @@ _ZONE = re.compile(
     r"|(?P<mid>(?:mid|middle) ?(?:left |right )?(?:lobes?|lungs?|zones?)|(?:peri|infra)?hilar|lingula\w*)"
     r"|(?P<lower>lower(?= (?:lobes?|lungs?|zones?)\b)|bases?|(?:bi)?bas(?:al|ilar)|retrocardiac))\b"
 )
-SIZE = re.compile(
-    r"\b(?:(?P<small>tiny|small|trace|minimal(?:ly)?|slight(?:ly)?|mild(?:ly)?)|(?P<moderate>moderate(?:ly)?)"
-    r"|(?P<large>large|extensive|massive(?:ly)?|severe(?:ly)?|marked(?:ly)?))(?:-sized)?\b(?!-)",
-    re.IGNORECASE,
-)
-"""A word that says how much there is of a finding; its group is one of `vocabulary.SIZES`."""
+SIZE_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "small": {
+        "amount": ("tiny", "small"),
+        "trace": ("trace",),
+        "degree": ("minimal", "slight", "mild"),
+        "manner": ("minimally", "slightly", "mildly"),
+    },
+    "moderate": {"amount": ("moderate",), "manner": ("moderately",)},
+    "large": {
+        "amount": ("large", "massive"),
+        "degree": ("severe", "marked", "extensive"),
+        "manner": ("severely", "markedly", "massively"),
+    },
+}
+"""Words that say how much there is of a finding, by one of `vocabulary.SIZES` and by what they say of it."""
+
+_OF_SIZE = "|".join(f"(?P<{size}>{'|'.join(itertools.chain(*kinds.values()))})" for size, kinds in SIZE_WORDS.items())
+SIZE = re.compile(rf"\b(?:{_OF_SIZE})(?:-sized)?\b(?!-)", re.IGNORECASE)
+"""One of `SIZE_WORDS`; its group is the size."""
 
 LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b", re.IGNORECASE)
 """A measured length: number and unit."""

@@ -69,10 +69,9 @@ def shadow_places(data: ChestSet, device: Device) -> tuple[Tensor, Tensor]:
     for finding, likeness in SHADOWS.items():
         label = data.labels[:, FINDINGS.index(finding)]
         without = np.flatnonzero(label == 0)
-        without = without[:: -(-len(without) // WITHOUT)]
-        usually = USUALLY_THERE * _maps(likeness, data, without, device).mean(0) if len(without) else 0
+        usually = _maps(likeness, data, without[:: -(-len(without) // WITHOUT) or 1], device)
         for rows in _parts(np.flatnonzero(label == 1)):
-            likely = _maps(likeness, data, rows, device) - usually
+            likely = _beyond(_maps(likeness, data, rows, device), usually, USUALLY_THERE)
             _look_for(data, rows, finding, likely, NEAR_OTHERS_SHADOW, places, usual)
     return places, usual
 
@@ -96,7 +95,7 @@ def add_seen_places(
         for evidence, finding, column in zip(maps.unbind(1), sought, columns, strict=True):
             rows, without = (np.flatnonzero(data.labels[part, column] == value) for value in (1, 0))
             if len(rows):
-                more = evidence[rows] - (evidence[without].mean(0) if len(without) else 0)
+                more = _beyond(evidence[rows], evidence[without])
                 more = F.avg_pool2d(F.pad(more, (FINER,) * 4, mode="replicate"), 2 * FINER + 1, stride=1)
                 _look_for(data, part[rows], finding, more, NEAR_OTHERS_EVIDENCE, places, usual)
 
@@ -154,7 +153,14 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _maps(of: Callable[[Tensor], Tensor], data: ChestSet, rows: np.ndarray, device: Device) -> Tensor:
-    return torch.from_numpy(predict(of, lambda i: data.pictures(rows[i]), len(rows), device))
+    """Maps (len(rows), ...) of pictures; (0,) where there are none."""
+    found = predict(of, lambda i: data.pictures(rows[i]), len(rows), device) if len(rows) else np.zeros(0, np.float32)
+    return torch.from_numpy(found)
+
+
+def _beyond(maps: Tensor, without: Tensor, share: float = 1.0) -> Tensor:
+    """Maps (B, S, S) less a share of the mean of those of pictures without the finding, where there are any."""
+    return maps - share * without.mean(0) if len(without) else maps
 
 
 def _nearby(counts: Tensor) -> Tensor:
@@ -167,7 +173,8 @@ def _look_for(
 ) -> None:
     """Write the places of one finding on the pictures `named`, by maps (B, S, S) of it, and count them in `usual`.
 
-    In some rounds, of which the first knows of no others: a place counts by how many others lie near it, too.
+    In some rounds, of which the first knows of no others but those of the pictures before these: a place counts by how
+    many others lie near it, too.
     """
     k = PLACED_FINDINGS.index(finding)
     found = torch.zeros(USUAL, USUAL)

@@ -149,7 +149,8 @@ def _expect_labels() -> list[Expect]:
         *in_set("zone", ZONES, "zones are known words"),
         *in_set("size", SIZES, "sizes are known words"),
         *all_true("place_fits_finding", "only findings that have a side are given a side or a zone"),
-        *all_true("place_fits_label", "no side, zone or size is given to an absent finding", "warning"),
+        *all_true("place_fits_label", "no side or zone is given to an absent finding", "warning"),
+        *all_true("size_fits_label", "no size is given to an absent finding", "warning"),
     ]
 
 
@@ -296,12 +297,13 @@ def _labels(manifest: pd.DataFrame) -> pd.DataFrame:
                 "zone": manifest[f"zone_{finding}"],
                 "size": manifest[f"size_{finding}"],
                 "place_fits_finding": nowhere | (finding in SIDED_FINDINGS),
-                "place_fits_label": (nowhere & (manifest[f"size_{finding}"] == ""))
-                | (manifest[f"label_{finding}"] != 0),
+                "place_fits_label": nowhere | there,
+                "size_fits_label": (manifest[f"size_{finding}"] == "") | there,
             }
         )
         for finding in FINDINGS
         for nowhere in [(manifest[f"side_{finding}"] == "") & (manifest[f"zone_{finding}"] == "")]
+        for there in [manifest[f"label_{finding}"] != 0]
     ]
     return pd.concat(parts, ignore_index=True)
 
