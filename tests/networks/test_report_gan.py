@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from radsynth.networks.canonical_chest import Deformation, deformed, smoothed
+from radsynth.networks.canonical_chest import CanonicalChest, Deformation, deformed, smoothed
 from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
 from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.report_gan import SHARPNESS, PosteriorEncoder, ReportDiscriminator, ReportGenerator, Seen
@@ -56,6 +56,18 @@ def test_shifted_control_points_shift_the_maps() -> None:
     moved = deformed(maps, points)
     assert torch.allclose(moved[..., :-4], maps[..., 4:], atol=1e-4)
     assert torch.allclose(moved[..., -1], maps[..., -1], atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.25, 0.5])
+def test_a_canonical_chest_keeps_its_fine_detail_where_it_is_bent(shift: float) -> None:
+    chest, style = CanonicalChest(style=6, size=66), torch.randn(1, 6)
+    with torch.no_grad():
+        chest.pictures.copy_(torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(9)[:33].expand_as(chest.pictures))
+        chest.deformation.shifts.bias[:64] = 2 * shift / 32  # x by a part of one of 32 steps
+        drawn = chest(style)[1]
+        full = chest.GAIN * chest.shares(style).sum().abs()
+    assert drawn.shape == (1, 1, 66, 66)
+    assert drawn[..., 8:-8].std() > 0.9 * full
 
 
 @pytest.mark.parametrize("square", [2, 4])

@@ -77,6 +77,6 @@ class CanonicalLesions(nn.Module):
             side = (-1, -1, self.half, self.half)
             grid = torch.stack([x[:, :, None].expand(side), y[..., None].expand(side)], -1)
             looks = self.GAIN * self.fade * looks
-            drawn = F.grid_sample(looks.flatten(0, 1)[:, None], grid.flatten(0, 1), align_corners=True)
+            drawn = F.grid_sample(looks.flatten(0, 1)[:, None], grid.flatten(0, 1), mode="bicubic", align_corners=True)
             drawn = drawn.view(*slot.shape, self.half, self.half).sum(1, keepdim=True)
-            return F.interpolate(drawn, scale_factor=2, mode="bilinear")
+            return F.interpolate(drawn, scale_factor=2, mode="bicubic")
