@@ -168,22 +168,18 @@ def named_maps(
 
 
 @torch.inference_mode()
-def finest_patches(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
-    """The discriminator's logits (n, h, w) of its smallest patches, each as they lie on pictures (n, 1, S, S)."""
-    read = discriminator.patch[0]
-    found = []
-    for start in range(0, len(pictures), BATCH):
-        found.append(read(F.leaky_relu(discriminator.trunk(pictures[start : start + BATCH])[0], 0.2))[:, 0])
-    return torch.cat(found)
+def patches_of(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
+    """The discriminator's logits (n, P, P) of all patches of pictures (n, 1, S, S), batch by batch."""
+    return torch.cat([discriminator.patches(batch) for batch in pictures.split(BATCH)])
 
 
 def unusual_patches(discriminator: ReportDiscriminator, pictures: Tensor, usual: Tensor) -> np.ndarray:
-    """How far the logits of the smallest patches are from what they are there on `usual` pictures (n, S, S).
+    """How far the logits of the patches are from what they are there on `usual` pictures (n, S, S).
 
     In standard deviations over the usual ones, either way: what neither real nor drawn pictures ever showed can look
     more real than anything as well as less. The logits differ much from place to place; left in, that shows anatomy.
     """
-    known, found = (finest_patches(discriminator, x) for x in (usual, pictures))
+    known, found = (patches_of(discriminator, x) for x in (usual, pictures))
     apart = (found - known.mean(0)).abs() / (known.std(0, correction=0) + 1e-6)
     return enlarged(apart.float().numpy(), pictures.shape[-1])
 
