@@ -12,7 +12,7 @@ from radsynth.networks.classifier import FindingsClassifier, log_mean_exp
 from radsynth.networks.layout import Layout, Targets
 from radsynth.networks.report_gan import (
     SHARPNESS,
-    FinePatches,
+    PatchPyramid,
     PosteriorEncoder,
     ReportDiscriminator,
     ReportGenerator,
@@ -183,19 +183,19 @@ def test_patches_see_their_neighbourhood_alone() -> None:
     changed = picture.clone()
     changed[..., :8, :8] += 1
     (features, _, patches), after = judge.look(picture), judge.look(changed).patches
-    assert patches.shape == (1, 32, 32)
+    assert patches.shape == (1, 3, 32, 32)
     assert torch.equal(features, judge.features(picture))
-    differs = (patches != after)[0]
-    assert differs[0, 0]
-    assert not differs[4:].any()
-    assert not differs[:, 4:].any()
+    for level, reach in zip((patches != after)[0], (4, 6, 12), strict=True):
+        assert level[0, 0]
+        assert not level[reach:].any()
+        assert not level[:, reach:].any()
 
 
-def test_patches_see_fine_structure_alone() -> None:
-    judge = FinePatches(width=4, subpixel=4)
+def test_the_smallest_patches_see_fine_structure_alone() -> None:
+    judge = PatchPyramid(width=4, subpixel=4)
     slope = torch.linspace(-1, 1, 256).expand(1, 1, 256, 256)
     fine = slope + 0.02 * torch.tensor([1.0, -1.0]).repeat(128)
-    flat, sloped, seen = (judge(x)[:, 4:-4, 4:-4] for x in (torch.zeros_like(slope), slope, fine))
+    flat, sloped, seen = (judge(x)[:, 0, 4:-4, 4:-4] for x in (torch.zeros_like(slope), slope, fine))
     assert torch.allclose(sloped, flat, atol=1e-5)
     assert (seen - flat).abs().min() > 1e-3
 

@@ -169,19 +169,20 @@ def named_maps(
 
 @torch.inference_mode()
 def patches_of(discriminator: ReportDiscriminator, pictures: Tensor) -> Tensor:
-    """The discriminator's logits (n, P, P) of all patches of pictures (n, 1, S, S), batch by batch."""
+    """The discriminator's logits (n, 3, P, P) of all patches of pictures (n, 1, S, S), batch by batch."""
     return torch.cat([discriminator.patches(batch) for batch in pictures.split(BATCH)])
 
 
 def unusual_patches(discriminator: ReportDiscriminator, pictures: Tensor, usual: Tensor) -> np.ndarray:
     """How far the logits of the patches are from what they are there on `usual` pictures (n, S, S).
 
-    In standard deviations over the usual ones, either way: what neither real nor drawn pictures ever showed can look
-    more real than anything as well as less. The logits differ much from place to place; left in, that shows anatomy.
+    In standard deviations over the usual ones, the mean over the sizes of patches. Either way: what neither real nor
+    drawn pictures ever showed can look more real than anything as well as less. The logits differ much from place to
+    place; left in, that shows anatomy.
     """
     known, found = (patches_of(discriminator, x) for x in (usual, pictures))
     apart = (found - known.mean(0)).abs() / (known.std(0, correction=0) + 1e-6)
-    return enlarged(apart.float().numpy(), pictures.shape[-1])
+    return enlarged(apart.mean(1).float().numpy(), pictures.shape[-1])
 
 
 def known_lesions(data: ChestSet, raw: str | Path, findings: tuple[str, ...]) -> pd.DataFrame:

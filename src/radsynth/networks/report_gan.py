@@ -251,35 +251,43 @@ class _Trunk(nn.Module):
         return found
 
 
-class FinePatches(nn.Module):
-    """Picture (B, 1, S, S) -> logits (B, P, P) of how real its fine structure is, patch by patch.
+class PatchPyramid(nn.Module):
+    """Picture (B, 1, S, S) -> logits (B, 3, P, P) of how real its structure is, patch by patch, the finest first.
 
-    P is S / (2 `subpixel`). A PatchGAN (Isola et al. 2017) that sees what a smoothing takes from the picture, enlarged:
-    waves as fine as a rib's edge have a fiftieth of the amplitude of those as coarse as a lung, and a discriminator
-    hardly learns them from the picture itself (Chen et al. 2021, SSD-GAN). With four sub-pixels a patch has 36 pixels a
-    side.
+    P is S / (2 `subpixel`). Every level of a Laplacian pyramid (Burt & Adelson 1983; Denton et al. 2015) has a PatchGAN
+    (Isola et al. 2017) of its own, which sees what a smoothing takes from the picture or from that picture halved once
+    or twice, enlarged: waves as fine as a rib's edge have a fiftieth of the amplitude of those as coarse as a lung, and
+    a discriminator hardly learns them from the picture itself (Chen et al. 2021, SSD-GAN). With four sub-pixels a patch
+    has 36, 72 and 144 pixels a side. Logits of larger patches are repeated, so that each level counts alike.
     """
 
-    GAIN = 4.0
-    """By which fine structure is enlarged."""
+    GAINS = (4.0, 2.0, 1.0)
+    """By which the structure of each level is enlarged."""
 
     def __init__(self, width: int, subpixel: int) -> None:
         super().__init__()
         self.subpixel = subpixel
-        self.layers = nn.Sequential(
-            _conv(subpixel**2, 2 * width),
-            nn.LeakyReLU(0.2),
-            _conv(2 * width, 2 * width),
-            nn.LeakyReLU(0.2),
-            _halving_conv(2 * width, 2 * width),
-            nn.LeakyReLU(0.2),
-            _conv(2 * width, 1, 1, gain=1.0),
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                _conv(subpixel**2, 2 * width),
+                nn.LeakyReLU(0.2),
+                _conv(2 * width, 2 * width),
+                nn.LeakyReLU(0.2),
+                _halving_conv(2 * width, 2 * width),
+                nn.LeakyReLU(0.2),
+                _conv(2 * width, 1, 1, gain=1.0),
+            )
+            for _ in self.GAINS
         )
 
     def forward(self, picture: Tensor) -> Tensor:
         line = picture.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-        smooth = F.conv2d(F.pad(picture, (2,) * 4, mode="replicate"), torch.outer(line, line)[None, None])
-        return self.layers(F.pixel_unshuffle(self.GAIN * (picture - smooth), self.subpixel))[:, 0].float()
+        found = []
+        for level, gain in zip(self.levels, self.GAINS, strict=True):
+            smooth = F.conv2d(F.pad(picture, (2,) * 4, mode="replicate"), torch.outer(line, line)[None, None])
+            found.append(level(F.pixel_unshuffle(gain * (picture - smooth), self.subpixel)).float())
+            picture = F.avg_pool2d(picture, 2)
+        return torch.cat([F.interpolate(logits, found[0].shape[-2:]) for logits in found], 1)
 
 
 class Seen(NamedTuple):
@@ -290,7 +298,7 @@ class Seen(NamedTuple):
     finer: Tensor
     """Activations of the trunk at 16x16, (B, C', 16, 16)."""
     patches: Tensor
-    """Logits (B, P, P) of `FinePatches`, positive for real."""
+    """Logits (B, 3, P, P) of a `PatchPyramid`, positive for real."""
 
 
 class ReportDiscriminator(nn.Module):
@@ -308,8 +316,9 @@ class ReportDiscriminator(nn.Module):
     small by definition is named by local evidence alone: from maxima over the picture a few dozen examples are learned
     by heart.
 
-    Beside it `patches` judges realism alone, by fine structure: what makes ribs and vessels, not what makes a chest. It
-    shares no layer with the others, whose gradients are larger: on the trunk's finest maps it stayed at chance.
+    Beside it `patches` judges realism alone, by structure of three sizes: what makes ribs and vessels, not what makes a
+    chest. It shares no layer with the others, whose gradients are larger: on the trunk's finest maps it stayed at
+    chance.
     """
 
     def __init__(
@@ -340,7 +349,7 @@ class ReportDiscriminator(nn.Module):
         self.realism = nn.Linear(16 * channels, 1)
         self.project_map = nn.Linear(condition_width, channels)
         self.squeeze = _conv(channels, channels, 1)
-        self.patches = FinePatches(width, subpixel)
+        self.patches = PatchPyramid(width, subpixel)
         nn.init.normal_(self.realism.weight, std=1 / math.sqrt(16 * channels))
 
     def look(self, picture: Tensor) -> Seen:

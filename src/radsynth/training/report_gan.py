@@ -13,13 +13,13 @@ What E(x) of all training pictures is together is whitened to N(0, I) (`networks
     and w_find [BCE(C(x), y) + w_pl CE(e(x), p)] to L_D, w_find BCE(C(G(z,t)), y) to L_G, with y the findings and sides
     of the report, p where a small one lies (`finding_places.py`), e the evidence of it, place by place
 
-with P the discriminator's logits of fine structure, patch by patch, C its naming of findings (Odena et al. 2017, AC-
-GAN, on real pictures alone), s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6), and f =
-softplus: the relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every `r1_every` steps
-(Karras et al. 2020) on D plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched
-reports of GAN-INT-CLS (Reed et al. 2016), every second time as like the own one as can be, patches of pix2pix (Isola et
-al. 2017). D sees every picture, real or drawn, moved by a few pixels (DiffAugment, Zhao et al. 2020), and learns less
-of them by heart.
+with P the discriminator's logits of a pyramid of patches, C its naming of findings (Odena et al. 2017, AC-GAN, on real
+pictures alone), s the local standard deviation of features (after Sajjadi et al. 2017, eq. 6), and f = softplus: the
+relativistic pairing loss of R3GAN (Huang et al. 2024, eq. 2), the penalties lazily every `r1_every` steps (Karras et
+al. 2020) on D plus the mean of w_pat P, the halves of BicycleGAN (Zhu et al. 2017, eqs. 5-9), mismatched reports of
+GAN-INT-CLS (Reed et al. 2016), every second time as like the own one as can be, patches of pix2pix (Isola et al. 2017).
+D sees every picture, real or drawn, moved by a few pixels (DiffAugment, Zhao et al. 2020), and learns less of them by
+heart.
 """
 
 from __future__ import annotations
@@ -400,7 +400,7 @@ def build_phases(
 
     def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
         seen = discriminator.look(pictures)
-        return discriminator.head(seen.features, condition) + s.weight_patches * seen.patches.mean((1, 2))
+        return discriminator.head(seen.features, condition) + s.weight_patches * seen.patches.mean((1, 2, 3))
 
     def named(seen: Seen, targets: Tensor) -> Tensor:
         return masked_bce(discriminator.named(seen), targets, learned)
