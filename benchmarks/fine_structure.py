@@ -59,11 +59,11 @@ def main() -> None:
         for gains in GAINS:
             changed = amplified(pictures, gains)
             power = (octave_power(changed) / usual)[-2:]
-            seen = gan.discriminator.look(as_batch(changed).to(device.device))
-            whole = gan.discriminator.head(seen.features, condition)
+            shown = as_batch(changed).to(device.device)
+            whole, patches = gan.discriminator(shown, condition), gan.discriminator.patches(shown)
             print(
                 f"| {name}, x {gains[0]:g} and {gains[1]:g} | {power[0]:.2f}, {power[1]:.2f} "
-                f"| {whole.mean():.2f} | {seen.patches.mean():.3f} |"
+                f"| {whole.mean():.2f} | {patches.mean():.3f} |"
             )
 
 

@@ -80,7 +80,7 @@ def test_builds_that_do_not_fit_are_a_problem(broken, told):
         ({"gpus": [H100]}, "ok", "H100 (80 GB)"),
         ({"gpus": [T4]}, "warning", "T4 can only emulate"),
         ({"gpus": [H100, T4]}, "warning", "T4 can only emulate"),
-        ({"cpu_bfloat16": False, "precision": "32-true", "product": "float32"}, "warning", "float32 is used"),
+        ({"cpu_bfloat16": False, "precision": "32-true", "product": "float32"}, "ok", "in float32, which is faster"),
         ({"product": None}, "problem", "cannot multiply"),
     ],
 )

@@ -147,7 +147,7 @@ def test_discriminator_reads_one_picture_under_two_reports_with_one_trunk() -> N
 
 def test_only_a_discriminator_that_knows_its_places_can_tell_left_from_right() -> None:
     """Through 1x1 convolutions and a maximum a mirrored map reads the same; the borders of the trunk are left out."""
-    seen = Seen(torch.randn(2, 32, 8, 8), torch.zeros(2, 16, 16, 16), torch.zeros(2, 1))
+    seen = Seen(torch.randn(2, 32, 8, 8), torch.zeros(2, 16, 16, 16))
     mirrored = seen._replace(features=seen.features.flip(3))
     for places in (False, True):
         torch.manual_seed(0)
@@ -164,7 +164,7 @@ def test_local_evidence_names_a_finding_where_it_lies() -> None:
     with torch.no_grad():
         judge.shown.weight[FINDINGS.index("mass"), 0, 1, 1] = 1.0
     finer = torch.zeros(1, 16, 16, 16)
-    nothing = Seen(torch.zeros(1, 32, 8, 8), finer, torch.zeros(1, 1))
+    nothing = Seen(torch.zeros(1, 32, 8, 8), finer)
     finer = finer.clone()
     finer[0, 0, 3, 12] = 5.0
     with torch.no_grad():
@@ -182,9 +182,8 @@ def test_patches_see_their_neighbourhood_alone() -> None:
     picture = torch.randn(1, 1, 256, 256)
     changed = picture.clone()
     changed[..., :8, :8] += 1
-    (features, _, patches), after = judge.look(picture), judge.look(changed).patches
+    patches, after = judge.patches(picture), judge.patches(changed)
     assert patches.shape == (1, 3, 32, 32)
-    assert torch.equal(features, judge.features(picture))
     for level, reach in zip((patches != after)[0], (4, 6, 12), strict=True):
         assert level[0, 0]
         assert not level[reach:].any()

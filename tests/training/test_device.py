@@ -1,7 +1,7 @@
 import pytest
 
 from radsynth.training import device as device_module
-from radsynth.training.device import multiplies_bfloat16, pick_device
+from radsynth.training.device import gains_by_bfloat16, pick_device
 
 
 @pytest.fixture
@@ -9,12 +9,20 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(device_module.torch.cuda, "is_available", lambda: False)
 
 
-@pytest.mark.parametrize(("capability", "precision"), [("avx512_bf16", "bf16-mixed"), ("avx512_f", "32-true")])
-def test_bfloat16_is_used_where_the_processor_has_it(no_gpu, monkeypatch, capsys, capability, precision):
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16"}, "bf16-mixed"),
+        ({"avx512_f"}, "32-true"),
+        ({"avx512_bf16", "avx512_fp16"}, "32-true"),
+        ({"avx512_bf16", "avx512_fp16", "amx_bf16"}, "bf16-mixed"),
+    ],
+)
+def test_bfloat16_is_used_where_it_is_faster(no_gpu, monkeypatch, capsys, capabilities, precision):
     monkeypatch.setattr(
-        device_module.torch.cpu, "get_capabilities", lambda: {capability: True, "amx_bf16": False}, raising=False
+        device_module.torch.cpu, "get_capabilities", lambda: dict.fromkeys(capabilities, True), raising=False
     )
-    assert multiplies_bfloat16() == (precision == "bf16-mixed")
+    assert gains_by_bfloat16() == (precision == "bf16-mixed")
     assert pick_device("bf16-mixed").precision == precision
     assert ("float32 is used" in capsys.readouterr().err) == (precision == "32-true")
 

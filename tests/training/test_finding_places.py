@@ -29,7 +29,7 @@ class SeesBrightness(nn.Module):
     shown = True
 
     def look(self, pictures: Tensor) -> Seen:
-        return Seen(pictures, pictures, pictures)
+        return Seen(pictures, pictures)
 
     def evidence(self, seen: Seen) -> Tensor:
         return 10 * nn.functional.adaptive_avg_pool2d(seen.finer, 16).expand(-1, len(FINDINGS), -1, -1)

@@ -52,11 +52,10 @@ def precision(settings: Settings, facts: dict[str, Any]) -> Iterator[Result]:
     elif settings.profile == "full":
         found = "no GPU, and the profile full is made for one: its trainings take very long on a CPU"
         yield Result("device", "warning", found, "`radsynth configure` goes back to the quickstart")
-    elif mixed and not facts["cpu_bfloat16"]:
-        found = f"no GPU; params.yaml asks for {asked}, which this processor can only emulate: float32 is used, slower"
-        yield Result("device", "warning", found, "nothing to do; trainings take longer, their figures differ slightly")
     else:
-        how = f"computed natively (a product is {facts['product']})" if mixed else "as params.yaml asks"
+        native = f"computed natively (a product is {facts['product']})"
+        how = native if facts["cpu_bfloat16"] else "computed in float32, which is faster here"
+        how = how if mixed else "as params.yaml asks"
         yield Result("device", "ok", f"no GPU, none needed for the profile {settings.profile}; {asked} is {how}")
 
 

@@ -28,7 +28,7 @@ def torch_facts() -> dict[str, Any]:
     gpus
         One dict a GPU: name, memory_gb, bfloat16 (whether it computes it itself).
     cpu_bfloat16
-        Whether the processor computes bfloat16 itself.
+        Whether the processor computes faster in bfloat16 than in float32.
     device, precision, product
         What a training with ``bf16-mixed`` would get here: device, precision, and the type of a product of matrices.
 
@@ -65,9 +65,9 @@ def report() -> None:
 def _ask(facts: dict[str, Any]) -> None:
     import torch
 
-    from radsynth.training.device import multiplies_bfloat16, pick_device
+    from radsynth.training.device import gains_by_bfloat16, pick_device
 
-    facts |= {"torch": torch.__version__, "torch_cuda": torch.version.cuda, "cpu_bfloat16": multiplies_bfloat16()}
+    facts |= {"torch": torch.__version__, "torch_cuda": torch.version.cuda, "cpu_bfloat16": gains_by_bfloat16()}
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
         with torch.cuda.device(index):

@@ -291,14 +291,12 @@ class PatchPyramid(nn.Module):
 
 
 class Seen(NamedTuple):
-    """What a `ReportDiscriminator` makes of pictures."""
+    """What the trunk of a `ReportDiscriminator` makes of pictures."""
 
     features: Tensor
     """The last maps (B, C, 8, 8)."""
     finer: Tensor
     """Activations of the trunk at 16x16, (B, C', 16, 16)."""
-    patches: Tensor
-    """Logits (B, 3, P, P) of a `PatchPyramid`, positive for real."""
 
 
 class ReportDiscriminator(nn.Module):
@@ -353,9 +351,9 @@ class ReportDiscriminator(nn.Module):
         nn.init.normal_(self.realism.weight, std=1 / math.sqrt(16 * channels))
 
     def look(self, picture: Tensor) -> Seen:
-        """What is seen in pictures (B, 1, S, S)."""
+        """What the trunk sees in pictures (B, 1, S, S)."""
         maps = [F.leaky_relu(x, 0.2) for x in self.trunk(picture)]
-        return Seen(F.leaky_relu(self.last(maps[-1]), 0.2), maps[-2:][0], self.patches(picture))
+        return Seen(F.leaky_relu(self.last(maps[-1]), 0.2), maps[-2:][0])
 
     def features(self, picture: Tensor) -> Tensor:
         """Last feature maps (B, C, 8, 8) of pictures (B, 1, S, S)."""

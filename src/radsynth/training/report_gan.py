@@ -399,8 +399,8 @@ def build_phases(
         return shifted(pictures, np.random.default_rng((step, move)), s.discriminator_shift_pixels)
 
     def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
-        seen = discriminator.look(pictures)
-        return discriminator.head(seen.features, condition) + s.weight_patches * seen.patches.mean((1, 2, 3))
+        logit = discriminator(pictures, condition)
+        return logit + s.weight_patches * discriminator.patches(pictures).mean((1, 2, 3)) if s.weight_patches else logit
 
     def named(seen: Seen, targets: Tensor) -> Tensor:
         return masked_bce(discriminator.named(seen), targets, learned)
@@ -420,19 +420,22 @@ def build_phases(
             losses = {"g_kl": kl_to_standard_normal(mean, log_variance)}
             loss = s.weight_kl * losses["g_kl"]
             if (s.weight_adversarial or s.weight_findings) and not warming(b):
-                seen = discriminator.look(moved(fake, b.step, 0))
+                shown = moved(fake, b.step, 0)
+                seen = discriminator.look(shown)
                 if s.weight_findings:
                     losses["g_findings"] = named(seen, b.targets)
                     loss = loss + s.weight_findings * losses["g_findings"]
                 if s.weight_adversarial:
+                    real = moved(b.pictures, b.step, 1)
                     with torch.no_grad():
-                        real = discriminator.look(moved(b.pictures, b.step, 1))
-                        on_real = discriminator.head(real.features, condition)
+                        on_real = discriminator(real, condition)
                     on_fake = discriminator.head(seen.features, condition)
                     losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
                     loss = loss + s.weight_adversarial * losses["g_adversarial"]
                     if s.weight_patches:
-                        losses["g_patches"] = relativistic_loss(seen.patches, real.patches)
+                        with torch.no_grad():
+                            on_real = discriminator.patches(real)
+                        losses["g_patches"] = relativistic_loss(discriminator.patches(shown), on_real)
                         loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
@@ -470,11 +473,11 @@ def build_phases(
             on_pictures, on_drawn = (Seen(*half) for half in zip(*(t.chunk(2) for t in seen), strict=True))
             on_real, on_fake = (discriminator.head(x.features, condition) for x in (on_pictures, on_drawn))
             losses = {"d_realism": relativistic_loss(on_real, on_fake)}
-            losses["d_patches"] = relativistic_loss(on_pictures.patches, on_drawn.patches)
             losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures.features, other))
-            loss = (
-                losses["d_realism"] + s.weight_patches * losses["d_patches"] + s.weight_mismatch * losses["d_mismatch"]
-            )
+            loss = losses["d_realism"] + s.weight_mismatch * losses["d_mismatch"]
+            if s.weight_patches:
+                losses["d_patches"] = relativistic_loss(*discriminator.patches(pictures).chunk(2))
+                loss = loss + s.weight_patches * losses["d_patches"]
             loss = s.weight_adversarial * loss
             if s.weight_findings:
                 losses["d_findings"] = named(on_pictures, b.targets)
