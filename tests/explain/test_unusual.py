@@ -12,8 +12,8 @@ def test_a_planted_flaw_is_the_most_unusual_place() -> None:
     torch.manual_seed(0)
     judge = ReportDiscriminator(64, width=4, subpixel=1, condition_width=16)
     layout = torch.linspace(-1, 1, 64).expand(1, 1, 64, 64)
-    usual = layout + 0.03 * torch.randn(40, 1, 64, 64)
-    picture = layout + 0.03 * torch.randn(1, 1, 64, 64)
+    usual = layout + 0.1 * torch.randn(40, 1, 64, 64)
+    picture = layout + 0.1 * torch.randn(1, 1, 64, 64)
     flawed = picture.clone()
     flawed[..., 40:44, 12:16] += 2
     before, after = (unusual_patches(judge, x, usual)[0] for x in (picture, flawed))
