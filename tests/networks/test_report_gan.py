@@ -184,6 +184,7 @@ def test_patches_see_their_neighbourhood_alone() -> None:
     changed[..., :8, :8] += 1
     patches, after = judge.patches(picture), judge.patches(changed)
     assert patches.shape == (1, 3, 32, 32)
+    assert torch.equal(judge.look(picture).features, judge.features(picture))
     for level, reach in zip((patches != after)[0], (4, 6, 12), strict=True):
         assert level[0, 0]
         assert not level[reach:].any()

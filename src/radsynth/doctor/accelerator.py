@@ -53,9 +53,12 @@ def precision(settings: Settings, facts: dict[str, Any]) -> Iterator[Result]:
         found = "no GPU, and the profile full is made for one: its trainings take very long on a CPU"
         yield Result("device", "warning", found, "`radsynth configure` goes back to the quickstart")
     else:
-        native = f"computed natively (a product is {facts['product']})"
-        how = native if facts["cpu_bfloat16"] else "computed in float32, which is faster here"
-        how = how if mixed else "as params.yaml asks"
+        if not mixed:
+            how = "as params.yaml asks"
+        elif facts["cpu_bfloat16"]:
+            how = f"computed natively (a product is {facts['product']})"
+        else:
+            how = "computed in float32, which is faster here"
         yield Result("device", "ok", f"no GPU, none needed for the profile {settings.profile}; {asked} is {how}")
 
 
