@@ -34,7 +34,7 @@ from radsynth.training.device import Device, pick_device
 from radsynth.training.finding_places import place_loss
 from radsynth.training.findings import masked_bce, shifted
 from radsynth.training.loop import Phase
-from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, same_crop
+from radsynth.training.report_gan import ReportBatch, ReportGan, build_phases, fresh_networks, patch_loss, same_crop
 from radsynth.vocabulary import PLACED_FINDINGS, TARGETS
 
 CPU = torch.device("cpu")
@@ -74,17 +74,21 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
 
     with torch.no_grad():
         real = moved(b.pictures, 1)
-        on_real, real_patches = judge(real, condition), judge.patches(real)
+        on_real = judge(real, condition)
     loss = s.weight_kl * kl_to_standard_normal(mean, log_variance)
     shown = moved(fake, 0)
     drawn = judge.look(shown)
     loss = loss + s.weight_adversarial * relativistic_loss(judge.head(drawn.features, condition), on_real)
-    loss = loss + s.weight_adversarial * s.weight_patches * relativistic_loss(judge.patches(shown), real_patches)
+    shown_part, real_part = same_crop(s.patch_crop, shown, real)
+    with torch.no_grad():
+        real_patches = judge.patches.by_size(real, real_part)
+    on_patches = patch_loss(judge.patches.by_size(shown, shown_part), real_patches)
+    loss = loss + s.weight_adversarial * s.weight_patches * on_patches
     loss = loss + s.weight_findings * masked_bce(judge.named(drawn), b.targets, LEARNED.to(b.targets))
     loss = loss + s.weight_l1 * l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
     spots = gan.targets.spots(b.targets[:half].nan_to_num(), b.places[:half], rebuilt.shape[-1], small=True)
     loss = loss + s.weight_l1_small * weighted_l1(rebuilt, target, spots.amax(1, keepdim=True))
-    crops = [vgg.features(x) for x in same_crop(rebuilt, target, s.perceptual_crop)]
+    crops = [vgg.features(x) for x in same_crop(s.perceptual_crop, rebuilt, target)]
     loss = loss + s.weight_perceptual * perceptual_loss(*crops) + s.weight_texture * texture_loss(*crops)
     loss.backward()
     judge.zero_grad()
@@ -93,7 +97,9 @@ def textbook_step(gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, b: Report
     on_real, on_fake = judge.head(seen.features, condition), judge.head(drawn.features, condition)
     on_other = judge(real, other)
     loss = relativistic_loss(on_real, on_fake) + s.weight_mismatch * relativistic_loss(on_real, on_other)
-    loss = loss + s.weight_patches * relativistic_loss(judge.patches(real), judge.patches(fake))
+    real_part, fake_part = same_crop(s.patch_crop, real, fake)
+    on_patches = patch_loss(judge.patches.by_size(real, real_part), judge.patches.by_size(fake, fake_part))
+    loss = loss + s.weight_patches * on_patches
     named = masked_bce(judge.named(seen), b.targets, LEARNED.to(b.targets))
     placed = place_loss(judge, seen, b.targets, b.places)
     (s.weight_adversarial * loss + s.weight_findings * (named + s.weight_places * placed)).backward()
@@ -117,7 +123,7 @@ def networks(s: TrainReportGan, size: int, token_width: int) -> tuple[ReportGan,
 
 def largest_gradient_difference(s: TrainReportGan) -> float:
     """Of all trained networks in float64, relative to the largest gradient of each network."""
-    s = s.model_copy(update={"perceptual_crop": 32})
+    s = s.model_copy(update={"patch_crop": 32, "perceptual_crop": 32})
     batch, found = random_batch(4, 64, 24, torch.float64), []
     for ours in (True, False):
         gan, encoder, vgg = (n.double() for n in networks(s, 64, 24))

@@ -163,6 +163,8 @@ class TrainReportGan(Section):
     """Of the discriminator's patch by patch judgement, beside its judgement of the whole picture."""
     low_pass_pixels: Positive
     """L1 and L2 compare means over squares of so many pixels: the layout, not the texture. 1 compares every pixel."""
+    patch_crop: Annotated[int, Field(ge=0)]
+    """Side of the random square in which the smallest patches are judged, pixels; 0 is the whole picture."""
     perceptual_crop: Annotated[int, Field(ge=0)]
     """Side of the random square that the perceptual loss sees, pixels; 0 is the whole picture."""
     weight_mismatch: Weight

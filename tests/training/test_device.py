@@ -1,7 +1,8 @@
 import pytest
 
+from radsynth.processor import gains_by_bfloat16
 from radsynth.training import device as device_module
-from radsynth.training.device import gains_by_bfloat16, pick_device
+from radsynth.training.device import pick_device
 
 
 @pytest.fixture

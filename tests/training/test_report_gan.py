@@ -25,6 +25,7 @@ from radsynth.training.report_gan import (
     other_reports,
     report_batches,
     same_crop,
+    taught,
     train_conditioner,
     train_report_gan,
     warm_up_naming,
@@ -52,6 +53,7 @@ SETTINGS = TrainReportGan(
     weight_texture=1.0,
     weight_patches=0.5,
     low_pass_pixels=2,
+    patch_crop=16,
     perceptual_crop=16,
     weight_mismatch=0.5,
     hard_mismatch=True,
@@ -187,13 +189,13 @@ def test_the_discriminator_sees_every_picture_moved(chest_set: ChestSet) -> None
     assert [len(move(*pair)) for pair in zip(seen[1], batch.pictures, strict=True)] == [1] * 4
 
 
-def test_the_perceptual_loss_sees_the_same_square_of_both() -> None:
+def test_a_crop_is_the_same_square_of_all() -> None:
     picture = torch.arange(64.0).view(1, 1, 8, 8)
-    one, other = same_crop(picture, picture + 100, 3)
+    one, other = same_crop(3, picture, picture + 100)
     assert one.shape == (1, 1, 3, 3)
     assert torch.equal(one + 100, other)
-    assert same_crop(picture, picture, 0)[0] is picture
-    assert same_crop(picture, picture, 8)[0] is picture
+    assert same_crop(0, picture)[0] is picture
+    assert same_crop(8, picture)[0] is picture
 
 
 def test_a_mismatched_report_names_another_finding_or_side(chest_set: ChestSet) -> None:
@@ -235,6 +237,15 @@ def test_the_conditioner_learns_to_tell_the_sides_apart(chest_set: ChestSet) -> 
     conditioner, outcome = train_conditioner(chest_set, 6400, 0, pick_device())
     assert outcome.history[-1]["text_cross_entropy"] < 0.2 * outcome.history[0]["text_cross_entropy"]
     assert not any(p.requires_grad for p in conditioner.parameters())
+
+
+def test_the_conditioner_never_says_what_it_could_not_learn(chest_set: ChestSet) -> None:
+    conditioner, _ = train_conditioner(chest_set, 640, 0, pick_device())
+    said = conditioner.said(conditioner(*chest_set.text(np.arange(len(chest_set))))).sigmoid()
+    learned = taught(chest_set)
+    assert 0 < learned.sum() < len(TARGETS)
+    assert said[:, ~learned].max() < 0.001
+    assert said[:, learned].max() > 0.5
 
 
 def test_balanced_examples_show_every_finding_about_as_often() -> None:

@@ -65,7 +65,8 @@ def report() -> None:
 def _ask(facts: dict[str, Any]) -> None:
     import torch
 
-    from radsynth.training.device import gains_by_bfloat16, pick_device
+    from radsynth.processor import gains_by_bfloat16
+    from radsynth.training.device import pick_device
 
     facts |= {"torch": torch.__version__, "torch_cuda": torch.version.cuda, "cpu_bfloat16": gains_by_bfloat16()}
     for index in range(torch.cuda.device_count()):

@@ -17,7 +17,7 @@ def relativistic_loss(better: Tensor, worse: Tensor) -> Tensor:
     Parameters
     ----------
     better, worse
-        Logits (B,).
+        Logits of one shape.
     """
     return F.softplus(worse.float() - better.float()).mean()
 

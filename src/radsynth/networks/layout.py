@@ -146,8 +146,8 @@ class Targets:
         """Of a sided finding that is there, how probable each place is (B, sided, k), and that none is said."""
         there = said[:, self._there[: len(self.sided)], None]
         stated = (said[:, self._columns[places]] / there.clamp_min(0.05)).clamp(max=1)
-        if places == ZONES:  # words name one height or none, so all but the most probable are mistaken
-            stated = stated * (stated == stated.amax(2, keepdim=True))
+        if places == ZONES:  # words name one height or none, and what is rare there must not be drawn elsewhere
+            stated = ((stated == stated.amax(2, keepdim=True)) & (stated > 0.5)).to(stated)
         return stated, (1 - stated.sum(2)).clamp_min(0)
 
 

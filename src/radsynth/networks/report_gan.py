@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import torch
@@ -267,6 +267,7 @@ class PatchPyramid(nn.Module):
     def __init__(self, width: int, subpixel: int) -> None:
         super().__init__()
         self.subpixel = subpixel
+        self.register_buffer("structure", _structure(subpixel), persistent=False)
         self.levels = nn.ModuleList(
             nn.Sequential(
                 _conv(subpixel**2, 2 * width),
@@ -280,14 +281,49 @@ class PatchPyramid(nn.Module):
             for _ in self.GAINS
         )
 
+    def by_size(self, picture: Tensor, part: Tensor | None = None) -> list[Tensor]:
+        """Logits (B, 1, P, P), (B, 1, P / 2, P / 2) and (B, 1, P / 4, P / 4) of each level.
+
+        Parameters
+        ----------
+        part
+            (B, 1, s, s), a part of the picture: the smallest patches are looked at there alone, (B, 1, p, p) of them.
+            They are most of the work, and nearly alike from place to place.
+        """
+        half = F.avg_pool2d(picture, 2)
+        pictures = (picture if part is None else part, half, F.avg_pool2d(half, 2))
+        return [
+            level(gain * self.structure_of(x)).float()
+            for level, gain, x in zip(self.levels, self.GAINS, pictures, strict=True)
+        ]
+
     def forward(self, picture: Tensor) -> Tensor:
-        line = picture.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-        found = []
-        for level, gain in zip(self.levels, self.GAINS, strict=True):
-            smooth = F.conv2d(F.pad(picture, (2,) * 4, mode="replicate"), torch.outer(line, line)[None, None])
-            found.append(level(F.pixel_unshuffle(gain * (picture - smooth), self.subpixel)).float())
-            picture = F.avg_pool2d(picture, 2)
+        found = self.by_size(picture)
         return torch.cat([F.interpolate(logits, found[0].shape[-2:]) for logits in found], 1)
+
+    def structure_of(self, picture: Tensor) -> Tensor:
+        """What a 5x5 binomial smoothing takes from pictures, their sub-pixels apart in channels; float32."""
+        beside = self.structure.shape[-1] // 2 * self.subpixel
+        with torch.autocast(picture.device.type, enabled=False):
+            padded = F.pad(exact(picture), (beside,) * 4, mode="replicate")
+            return F.conv2d(F.pixel_unshuffle(padded, self.subpixel), self.structure)
+
+
+def _structure(subpixel: int) -> Tensor:
+    """The convolution that takes a 5x5 binomial mean from each pixel of pictures with their sub-pixels in channels.
+
+    Before the sub-pixels are taken apart it would be a convolution of one channel, which a CPU is slow at.
+    """
+    line = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    taken = -torch.outer(line, line)
+    taken[2, 2] += 1
+    reach = -(-2 // subpixel)
+    weight = torch.zeros(subpixel**2, subpixel**2, 2 * reach + 1, 2 * reach + 1)
+    for y, x, v, u in product(range(subpixel), range(subpixel), range(5), range(5)):
+        (row, inner_row), (column, inner_column) = divmod(y + v - 2, subpixel), divmod(x + u - 2, subpixel)
+        channel = subpixel * inner_row + inner_column
+        weight[subpixel * y + x, channel, row + reach, column + reach] = taken[v, u]
+    return weight
 
 
 class Seen(NamedTuple):

@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from radsynth.processor import gains_by_bfloat16
+
 NETWORK_LAYOUT = torch.channels_last
 """Memory layout of the X-ray networks' weights: an X-ray's maps then lie with their channels side by side, as
 convolution kernels read them. Not for networks with reflection padding and InstanceNorm, which gain nothing by it."""
@@ -45,19 +47,6 @@ class Device:
 def cpu_device() -> Device:
     """The CPU in float32, where finished models are loaded."""
     return Device(torch.device("cpu"), "32-true")
-
-
-def gains_by_bfloat16() -> bool:
-    """Whether the processor computes faster in bfloat16 than in float32.
-
-    With AMX, or with AVX512-BF16 at full rate. Of the processors that have AVX512-FP16 beside it, half of the units
-    multiply bfloat16, since they have AMX for that; where a virtual machine hides it, a step of the report GAN takes
-    500 ms in bfloat16 and 400 ms in float32.
-    """
-    able = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(able.get(name) for name in ("amx_bf16", "bf16")) or bool(
-        able.get("avx512_bf16") and not able.get("avx512_fp16")
-    )
 
 
 def pick_device(precision: str = "32-true") -> Device:

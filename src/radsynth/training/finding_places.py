@@ -153,9 +153,8 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _maps(of: Callable[[Tensor], Tensor], data: ChestSet, rows: np.ndarray, device: Device) -> Tensor:
-    """Maps (len(rows), ...) of pictures; (0,) where there are none."""
-    found = predict(of, lambda i: data.pictures(rows[i]), len(rows), device) if len(rows) else np.zeros(0, np.float32)
-    return torch.from_numpy(found)
+    """Maps (len(rows), ...) of pictures."""
+    return torch.from_numpy(predict(of, lambda i: data.pictures(rows[i]), len(rows), device))
 
 
 def _beyond(maps: Tensor, without: Tensor, share: float = 1.0) -> Tensor:

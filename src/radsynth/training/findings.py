@@ -169,9 +169,9 @@ def predict(
     device: Device,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Outputs (count, ...) float32 of `network` for the pictures 0..count-1, batch by batch."""
+    """Outputs (count, ...) float32 of `network` for the pictures 0..count-1, batch by batch; one of none for none."""
     found = []
-    for start in range(0, count, batch_size):
+    for start in range(0, max(count, 1), batch_size):
         batch = pictures(np.arange(start, min(start + batch_size, count))).to(device.device)
         with device.autocast():
             found.append(network(batch).float().cpu().numpy())

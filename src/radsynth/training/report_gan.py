@@ -70,6 +70,9 @@ CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
 """Pictures that are drawn at a time."""
 
+NEVER = -10.0
+"""Logit of what no report is taken to say."""
+
 MAX_GRADIENT_NORM = 20.0
 """Of each player; about the norm of an ordinary step. One wild batch would otherwise throw a norm-free network off."""
 
@@ -237,6 +240,8 @@ def train_conditioner(
 ) -> tuple[TextConditioner, Outcome]:
     """Teach the conditioner to say a report's findings with their sides and zones; text alone, then frozen.
 
+    What too few reports say to be learned it never says.
+
     Parameters
     ----------
     switch_sides
@@ -247,8 +252,11 @@ def train_conditioner(
     """
     torch.manual_seed(seed)
     conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS)).to(device.device)
-    targets = data.targets
-    weight = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
+    targets, learned = data.targets, torch.from_numpy(taught(data)).to(device.device)
+    with torch.no_grad():  # what is said too seldom to be learned would be said of every report at random
+        conditioner.labels.weight[~learned] = 0
+        conditioner.labels.bias[~learned] = NEVER
+    weight = learned.float()
     optimizer = torch.optim.Adam(conditioner.parameters(), lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
@@ -433,9 +441,10 @@ def build_phases(
                     losses["g_adversarial"] = relativistic_loss(on_fake, on_real)
                     loss = loss + s.weight_adversarial * losses["g_adversarial"]
                     if s.weight_patches:
+                        shown_part, real_part = same_crop(s.patch_crop, shown, real)
                         with torch.no_grad():
-                            on_real = discriminator.patches(real)
-                        losses["g_patches"] = relativistic_loss(discriminator.patches(shown), on_real)
+                            real_patches = discriminator.patches.by_size(real, real_part)
+                        losses["g_patches"] = patch_loss(discriminator.patches.by_size(shown, shown_part), real_patches)
                         loss = loss + s.weight_adversarial * s.weight_patches * losses["g_patches"]
             if s.weight_l1:
                 losses["g_l1"] = l1_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
@@ -447,7 +456,7 @@ def build_phases(
                 losses["g_l2"] = l2_loss(low_pass(rebuilt, s.low_pass_pixels), low_pass(target, s.low_pass_pixels))
                 loss = loss + s.weight_l2 * losses["g_l2"]
             if s.weight_perceptual or s.weight_texture:
-                rebuilt, target = same_crop(rebuilt, target, s.perceptual_crop)
+                rebuilt, target = same_crop(s.perceptual_crop, rebuilt, target)
                 with torch.no_grad():
                     wanted = vgg.features(target)
                 found = vgg.features(rebuilt)
@@ -476,7 +485,9 @@ def build_phases(
             losses["d_mismatch"] = relativistic_loss(on_real, discriminator.head(on_pictures.features, other))
             loss = losses["d_realism"] + s.weight_mismatch * losses["d_mismatch"]
             if s.weight_patches:
-                losses["d_patches"] = relativistic_loss(*discriminator.patches(pictures).chunk(2))
+                (part,) = same_crop(s.patch_crop, pictures)
+                patches = [logits.chunk(2) for logits in discriminator.patches.by_size(pictures, part)]
+                losses["d_patches"] = patch_loss(*zip(*patches, strict=True))
                 loss = loss + s.weight_patches * losses["d_patches"]
             loss = s.weight_adversarial * loss
             if s.weight_findings:
@@ -512,16 +523,21 @@ def build_phases(
     return phases, optimizers
 
 
-def same_crop(one: Tensor, other: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """A random square of `side` pixels, the same of both batches (B, 1, S, S); the whole for 0.
+def patch_loss(better: list[Tensor], worse: list[Tensor]) -> Tensor:
+    """The relativistic loss of logits by size (`PatchPyramid.by_size`); each size counts alike."""
+    return torch.stack([relativistic_loss(*pair) for pair in zip(better, worse, strict=True)]).mean()
+
+
+def same_crop(side: int, *batches: Tensor) -> tuple[Tensor, ...]:
+    """A random square of `side` pixels, the same of all batches (B, 1, S, S); the whole for 0.
 
     A loss that is a mean over places has the same expectation on it, but for the picture's edge, at a part of the cost.
     """
-    size = one.shape[-1]
+    size = batches[0].shape[-1]
     if not 0 < side < size:
-        return one, other
+        return batches
     y, x = torch.randint(size - side + 1, (2,)).tolist()
-    return one[..., y : y + side, x : x + side], other[..., y : y + side, x : x + side]
+    return tuple(batch[..., y : y + side, x : x + side] for batch in batches)
 
 
 def other_reports(
