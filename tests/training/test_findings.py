@@ -46,6 +46,11 @@ def test_it_learns_a_plain_finding(chest_set: ChestSet) -> None:
     assert auroc(logits[:, effusion], chest_set.labels[:, effusion]) > 0.95
 
 
+def test_of_no_pictures_nothing_is_predicted(chest_set: ChestSet) -> None:
+    network = small_network().eval()
+    assert predict(network, chest_set.pictures, 0, pick_device()).shape == (0, len(FINDINGS))
+
+
 def test_uncertain_labels_do_not_count() -> None:
     logits = torch.tensor([[0.0, 9.0]])
     loss = masked_bce(logits, torch.tensor([[1.0, float("nan")]]), torch.ones(2))
