@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
 
 from radsynth.errors import RadsynthError
@@ -14,8 +15,10 @@ from radsynth.files import sha256_of
 from radsynth.radiographs.decode import decode
 from radsynth.radiographs.write import stored_values
 from radsynth.sources.openi_xml import write_openi_xml
+from radsynth.training.drawing import Drawer
 from radsynth.use import generate
 from radsynth.use.pictures import MODEL
+from radsynth.vocabulary import TARGETS
 
 REPORT = "Large left pleural effusion. No pneumothorax."
 
@@ -49,6 +52,22 @@ def test_a_sidecar_names_model_version_digests_report_seed_and_settings(gan, mod
     assert (said["report"], said["seed"]) == (REPORT, 3)
     assert said["settings"] == {"view": "frontal", "size": 32, "format": "png"}
     assert "research only" in said["notice"]
+
+
+def test_what_the_model_has_not_learned_is_told(gan, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("radsynth.use.pictures.Drawer", without_fracture)
+    generate("Healed left rib fracture. Large effusion.", tmp_path / "out", model=gan)
+    assert "not drawn, since too few reports of the training name it: fracture\n" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out" / "report_0001_01.json").read_text())["not_drawn"] == ["fracture"]
+    generate("No fracture. Large effusion.", model=gan)
+    assert "not drawn" not in capsys.readouterr().err
+
+
+def without_fracture(folder):
+    drawer = Drawer(folder)
+    with torch.no_grad():
+        drawer.gan.conditioner.labels.weight[TARGETS.index("fracture")] = 0
+    return drawer
 
 
 def test_a_png_says_what_it_is(gan, tmp_path):

@@ -174,3 +174,10 @@ def test_a_plan_may_be_written_in_capitals_with_spaces(tmp_path):
 def test_a_threshold_that_is_no_probability_is_refused(asked):
     with pytest.raises(RadsynthError, match="is no probability"):
         dataset(PLAN, threshold=1.5, **asked)
+
+
+def test_a_finding_that_the_model_has_not_learned_is_refused(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(training_set, "not_learned", lambda drawer: ["mass"])
+    with pytest.raises(RadsynthError, match=r"not learned .*got mass; expected .*effusion"):
+        dataset(PLAN, tmp_path / "set", **asked)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,14 @@ from radsynth.errors import RadsynthError
 from radsynth.files import write_json
 from radsynth.progress import track
 from radsynth.radiographs.write import png_bytes, stored_values, write_xray_dicom
+from radsynth.reports.findings import label_text
 from radsynth.reports.parse import check_report
 from radsynth.synthetic_dicom import NOTICE
 from radsynth.tracking.registry import resolve
 from radsynth.training.drawing import MAX_SEED, Drawer, prompt
 from radsynth.use.outputs import ABOUT, check_folder, new_folder
 from radsynth.use.provenance import about, title
+from radsynth.vocabulary import FINDINGS, TARGETS
 
 MODEL = "report-to-xray"
 MAX_PICTURES = 10_000
@@ -84,6 +87,8 @@ def generate(
     root
         The checkout whose registry is asked.
 
+    What a report says and the model has not learned is told on the standard error stream and in the sidecar.
+
     Raises
     ------
     RadsynthError
@@ -99,12 +104,20 @@ def generate(
     check_view(view, drawer.views)
     common = about("generate", resolved) | {"settings": {"view": view, "size": drawer.size, "format": form}}
     common["text_encoder"] = drawer.description["encoder"]
+    unknown = not_learned(drawer)
+    ignored = [[f for f in unknown if label_text(text).values[f] == 1] for text in reports]
+    if any(ignored):
+        names = ", ".join(f for f in unknown if any(f in found for found in ignored))
+        print(f"not drawn, since too few reports of the training name it: {names}", file=sys.stderr)
     jobs = [(place, sample, prompt_) for place, prompt_ in enumerate(reports) for sample in range(n)]
     drawn = []
     for number, (place, sample, prompt_) in enumerate(track(jobs, "drawing", unit="pictures")):
         pixels = draw_alone(drawer, prompt_, seed + number, view)
         facts = {"report": prompt_, "report_number": place + 1, "sample": sample + 1, "seed": seed + number}
-        facts |= {"pixels_sha256": hashlib.sha256(stored_values(pixels).tobytes()).hexdigest()}
+        facts |= {
+            "not_drawn": ignored[place],
+            "pixels_sha256": hashlib.sha256(stored_values(pixels).tobytes()).hexdigest(),
+        }
         drawn.append(Picture(pixels, common | facts, None))
     if target is None:
         return drawn
@@ -112,6 +125,12 @@ def generate(
         names = [_write(picture, folder, form, title(resolved)) for picture in drawn]
         write_json(folder / ABOUT, common | {"pictures": names})
     return [Picture(p.pixels, p.about, target / name) for p, name in zip(drawn, names, strict=True)]
+
+
+def not_learned(drawer: Drawer) -> list[str]:
+    """The findings that too few reports of the model's training name for it to learn them: it never draws them."""
+    never = dict(zip(TARGETS, (drawer.gan.conditioner.labels.weight == 0).all(1).tolist(), strict=True))
+    return [finding for finding in FINDINGS if never[finding]]
 
 
 def draw_alone(drawer: Drawer, text: str, seed: int, view: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from radsynth.tracking.registry import resolve
 from radsynth.training.drawing import Drawer, prompt
 from radsynth.use.judge import JUDGE, Judge
 from radsynth.use.outputs import ABOUT, check_folder, new_folder
-from radsynth.use.pictures import MODEL, check_numbers, check_view, draw_alone, png_texts
+from radsynth.use.pictures import MODEL, check_numbers, check_view, draw_alone, not_learned, png_texts
 from radsynth.use.provenance import about, title
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS, SIDES
 
@@ -147,7 +147,7 @@ def dataset(
     Raises
     ------
     RadsynthError
-        Where the plan cannot be read or asks for what is not there, or `out` must not be written.
+        Where the plan cannot be read or asks for what is not there or not learned, or `out` must not be written.
     """
     lines = read_plan(plan) if isinstance(plan, str | Path) else [_wanted(*row, "plan") for row in plan]
     total = sum(line.count for line in lines)
@@ -159,6 +159,12 @@ def dataset(
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)
+    if asked := [line.finding for line in lines if line.finding in not_learned(drawer)]:
+        raise RadsynthError(
+            "the model has not learned to draw this finding: too few reports of its training name it",
+            got=asked[0],
+            expected=", ".join(f for f in FINDINGS if f not in not_learned(drawer)),
+        )
     facts = about("dataset", resolved) | {
         "judge": judging.facts | {"thresholds": {f: round(at, 6) for f, at in bars(judging, threshold).items()}},
         "settings": {"seed": seed, "view": view, "size": drawer.size},
