@@ -28,6 +28,13 @@ def gan(models) -> str:
     return str(models / "report_gan")
 
 
+def without_fracture(folder):
+    drawer = Drawer(folder)
+    with torch.no_grad():
+        drawer.gan.conditioner.labels.weight[TARGETS.index("fracture")] = 0
+    return drawer
+
+
 def test_a_picture_is_drawn_again_from_its_sidecar(gan, tmp_path):
     table = tmp_path / "reports.csv"
     table.write_text(f"Findings,impression\n{REPORT},Effusion.\nThe heart is enlarged.,\n", encoding="utf-8")
@@ -61,13 +68,6 @@ def test_what_the_model_has_not_learned_is_told(gan, monkeypatch, tmp_path, caps
     assert json.loads((tmp_path / "out" / "report_0001_01.json").read_text())["not_drawn"] == ["fracture"]
     generate("No fracture. Large effusion.", model=gan)
     assert "not drawn" not in capsys.readouterr().err
-
-
-def without_fracture(folder):
-    drawer = Drawer(folder)
-    with torch.no_grad():
-        drawer.gan.conditioner.labels.weight[TARGETS.index("fracture")] = 0
-    return drawer
 
 
 def test_a_png_says_what_it_is(gan, tmp_path):

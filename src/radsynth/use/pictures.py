@@ -66,7 +66,8 @@ def generate(
     """Draw chest X-rays from one report or many.
 
     Picture number i of all (report after report, `n` each) is drawn with ``seed + i``; any of them is drawn again alone
-    from its report and its seed.
+    from its report and its seed. What a report says and the model has not learned is not drawn, which is told on the
+    standard error stream and in the sidecar.
 
     Parameters
     ----------
@@ -87,8 +88,6 @@ def generate(
     root
         The checkout whose registry is asked.
 
-    What a report says and the model has not learned is told on the standard error stream and in the sidecar.
-
     Raises
     ------
     RadsynthError
@@ -105,9 +104,9 @@ def generate(
     common = about("generate", resolved) | {"settings": {"view": view, "size": drawer.size, "format": form}}
     common["text_encoder"] = drawer.description["encoder"]
     unknown = not_learned(drawer)
-    ignored = [[f for f in unknown if label_text(text).values[f] == 1] for text in reports]
-    if any(ignored):
-        names = ", ".join(f for f in unknown if any(f in found for found in ignored))
+    read = [label_text(text).values for text in reports]
+    ignored = [[finding for finding in unknown if values[finding] == 1] for values in read]
+    if names := ", ".join(sorted(set().union(*ignored))):
         print(f"not drawn, since too few reports of the training name it: {names}", file=sys.stderr)
     jobs = [(place, sample, prompt_) for place, prompt_ in enumerate(reports) for sample in range(n)]
     drawn = []

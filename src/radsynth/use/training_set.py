@@ -159,11 +159,12 @@ def dataset(
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)
-    if asked := [line.finding for line in lines if line.finding in not_learned(drawer)]:
+    unknown = not_learned(drawer)
+    if asked := [line.finding for line in lines if line.finding in unknown]:
         raise RadsynthError(
             "the model has not learned to draw this finding: too few reports of its training name it",
             got=asked[0],
-            expected=", ".join(f for f in FINDINGS if f not in not_learned(drawer)),
+            expected=", ".join(finding for finding in (*FINDINGS, NORMAL) if finding not in unknown),
         )
     facts = about("dataset", resolved) | {
         "judge": judging.facts | {"thresholds": {f: round(at, 6) for f, at in bars(judging, threshold).items()}},
