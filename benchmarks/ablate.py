@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.ablate mri_to_ct --workspace ../ablation`` from the repository root, then ``python -m
 benchmarks.ablate --table``. The workspace is a clone in which DVC keeps what rows share; a row that is killed goes on,
-and one that is on record is passed over. The rows stand in `benchmarks/ablations.yaml`, what was measured in
+and one that is on record is passed over. The rows stand in `benchmarks/ablations.yaml`; a row whose code was not kept
+is a patch of its name in `benchmarks/patches`, put on the workspace's code. What was measured stands in
 `docs/ablations`, beside it what a row draws.
 """
 
@@ -22,11 +23,11 @@ from radsynth.evaluation.intervals import Interval, bootstrap_interval
 from radsynth.files import read_json, write_json
 from radsynth.report_page.pictures import reduced
 
-ROWS, RECORDS = Path("benchmarks/ablations.yaml"), Path("docs/ablations")
+ROWS, PATCHES, RECORDS = Path("benchmarks/ablations.yaml"), Path("benchmarks/patches"), Path("docs/ablations")
 SEEDS = (201, 202, 203)
 """Of samples that no setting was chosen on."""
 FIGURES = {
-    "report_to_xray": {
+    "evaluate_report_gan": {
         "label_auroc_share": "share of real AUROC",
         "kid": "KID, ImageNet",
         "spread_share": "spread",
@@ -37,9 +38,10 @@ FIGURES = {
         "power_ratio_second_octave": "power, second octave",
         "power_ratio_finest_octave": "power, finest octave",
     },
-    "mri_to_ct": {"mae_hu": "MAE, HU", "bone_dice": "bone Dice", "air_dice": "air Dice", "ssim": "SSIM"},
+    "evaluate_mri_to_ct": {"mae_hu": "MAE, HU", "bone_dice": "bone Dice", "air_dice": "air Dice", "ssim": "SSIM"},
 }
-PICTURES = {"report_to_xray": "six_reports.png", "mri_to_ct": "median.png"}
+"""Of each evaluation: what the table shows."""
+PICTURES = {"evaluate_report_gan": "six_reports.png", "evaluate_mri_to_ct": "median.png"}
 """Of those that the evaluation draws."""
 WIDTH, QUALITY = 1100, 75
 DECIDES = ("src", "stages", "conf", "dvc.yaml")
@@ -53,9 +55,9 @@ def record_path(part: str, row: str, seed: int) -> Path:
     return RECORDS / part / f"{row}_{seed}.json"
 
 
-def measure(part: str, row: str, seed: int, workspace: Path) -> None:
+def measure(part: str, about: dict[str, Any], row: str, seed: int, workspace: Path) -> None:
     """Train and evaluate one row in the workspace, and keep what came out: a picture, then the record."""
-    about = yaml.safe_load(ROWS.read_text(encoding="utf-8"))[part]
+    target, patch = about["target"], PATCHES / f"{row}.patch"
     settings = [f"seed={seed}", *about["sample"], *about["rows"][row]]
     if not workspace.exists():
         subprocess.run(["git", "clone", "--quiet", ".", str(workspace)], check=True)
@@ -72,23 +74,28 @@ def measure(part: str, row: str, seed: int, workspace: Path) -> None:
     def run(*command: str) -> None:
         subprocess.run([str(programs / command[0]), *command[1:]], cwd=workspace, env=environment, check=True)
 
+    subprocess.run(["git", "checkout", "--quiet", "--", "src"], cwd=workspace, check=True)
+    if patch.exists():
+        subprocess.run(["git", "apply", str(patch.resolve())], cwd=workspace, check=True)
     run("radsynth", "configure", *settings)
-    run("dvc", "repro", about["target"])
-    found = read_json(workspace / "metrics" / f"{about['target']}.json")
+    run("dvc", "repro", target)
+    found = read_json(workspace / "metrics" / f"{target}.json")
     figures = {
         name: {k: figure[k] for k in ("value", "low", "high") if k in figure}
         for name, figure in found["figures"].items()
     }
     record = {"part": part, "row": row, "seed": seed, "settings": settings, "commit": commit}
-    if part == "report_to_xray":
+    if patch.exists():
+        record["patch"] = patch.as_posix()
+    if target == "evaluate_report_gan":
         record["auroc_by_finding"] = found["tables"]["auroc_by_finding"]
     else:
-        kept = ("subject_id", "method", *FIGURES[part])
+        kept = ("subject_id", "method", *FIGURES[target])
         volumes = [{k: volume[k] for k in kept if k in volume} for volume in found["tables"]["volumes"]]
         record["volumes"] = [volume for volume in volumes if "mae_hu" in volume]
     kept_at = record_path(part, row, seed)
     kept_at.parent.mkdir(parents=True, exist_ok=True)
-    drawn = reduced(workspace / "plots" / about["target"] / PICTURES[part], WIDTH)
+    drawn = reduced(workspace / "plots" / target / PICTURES[target], WIDTH)
     drawn.save(kept_at.with_suffix(".webp"), quality=QUALITY, method=6)
     write_json(kept_at, record | {"figures": figures})
 
@@ -115,17 +122,17 @@ def over_seeds(values: list[float]) -> str:
     return f"{np.mean(values):.3g}{ends}" if values else "-"
 
 
-def table(part: str, records: list[dict[str, Any]]) -> str:
-    """The rows of one part as Markdown: mean over the seeds, least and largest in brackets."""
+def table(target: str, records: list[dict[str, Any]]) -> str:
+    """The rows of a part, evaluated by the stage `target`, as Markdown: mean of the seeds (least to largest)."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         rows.setdefault(record["row"], []).append(record)
-    names = FIGURES[part]
+    names = FIGURES[target]
     lines = [f"| row | seeds | {' | '.join(names.values())} |", "| --- " * (len(names) + 2) + "|"]
     for row, runs in rows.items():
         values = [over_seeds([run["figures"][name]["value"] for run in runs]) for name in names]
         lines.append(f"| `{row}` | {len(runs)} | {' | '.join(values)} |")
-    if part == "mri_to_ct" and "default" in rows:
+    if target == "evaluate_mri_to_ct" and "default" in rows:
         default = rows["default"]
         methods = sorted({volume["method"] for run in default for volume in run["volumes"]} - {MODEL, "true_ct"})
         lines += ["", "| against | MAE, HU | bone Dice | air Dice | less error, % | heads |", "| --- " * 6 + "|"]
@@ -148,9 +155,9 @@ def _mean(run: dict[str, Any], method: str, figure: str) -> float:
 
 def main() -> None:
     """Measure what is not on record yet, or print the tables."""
-    parts = list(FIGURES)
+    parts = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=parts)
+    parser.add_argument("part", nargs="?", choices=list(parts))
     parser.add_argument("--rows", nargs="+", help="some rows of the part; all by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--workspace", type=Path, default=Path("../ablation"))
@@ -159,15 +166,15 @@ def main() -> None:
     if not given.table and not given.part:
         parser.error("name a part, or --table")
     if not given.table:
-        rows = given.rows or list(yaml.safe_load(ROWS.read_text(encoding="utf-8"))[given.part]["rows"])
+        about = parts[given.part]
         for seed in given.seeds:  # so that what a seed's rows share is made once and still there
-            for row in rows:
+            for row in given.rows or about["rows"]:
                 if not record_path(given.part, row, seed).exists():
-                    measure(given.part, row, seed, given.workspace)
+                    measure(given.part, about, row, seed, given.workspace)
     for part in [given.part] if given.part else parts:
         records = [read_json(path) for path in sorted((RECORDS / part).glob("*.json"))]
         if records:
-            print(f"{part}\n\n{table(part, records)}\n")
+            print(f"{part}\n\n{table(parts[part]['target'], records)}\n")
 
 
 if __name__ == "__main__":
