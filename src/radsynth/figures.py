@@ -489,7 +489,7 @@ def curves_svg(series: dict[str, tuple[Sequence[float], Sequence[float]]], x_lab
     colours = {f"{part}.color": _INK for part in ("text", "xtick", "ytick")}
     axes_colours = {"axes.edgecolor": _INK, "axes.labelcolor": _INK}
     with rc_context({"svg.hashsalt": salt, "svg.fonttype": "none", "font.size": 9} | colours | axes_colours):
-        figure = _new_figure(6.0, 2.9 + 0.18 * -(-len(series) // 4))
+        figure = _new_figure(6.0, 2.9 + 0.18 * -(-len(series) // 3))
         axis = figure.subplots()
         for k, (name, (x, y)) in enumerate(series.items()):
             style = "-" if k < len(CURVE_COLOURS) else "--"
@@ -505,7 +505,7 @@ def curves_svg(series: dict[str, tuple[Sequence[float], Sequence[float]]], x_lab
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25, linewidth=0.5, color=_INK)
         for text in figure.legend(
-            loc="outside lower center", ncols=min(4, len(series)), frameon=False, fontsize=8
+            loc="outside lower center", ncols=min(3, len(series)), frameon=False, fontsize=8
         ).get_texts():
             text.set_parse_math(False)
         drawn = io.StringIO()

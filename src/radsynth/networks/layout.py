@@ -99,7 +99,7 @@ class Targets:
         return torch.cat([_regions(SIDES, size).expand(len(self.sided), -1, -1, -1), anywhere])
 
     def in_zones(self, said: Tensor, size: int) -> Tensor:
-        """How far the words allow each finding at a height, (B, n, size, size), 0..1: anywhere where none is said."""
+        """Where the height that is said allows each finding, (B, n, size, size), 0..1: anywhere where none is said."""
         anywhere = len(self.placed) - len(self.sided)
         return F.pad(self._allowed(said, ZONES, size), (0, 0, 0, 0, 0, anywhere), value=1.0)
 
@@ -143,7 +143,10 @@ class Targets:
         return where.clamp(max=1)
 
     def _stated(self, said: Tensor, places: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-        """Of a sided finding that is there, how probable each place is (B, sided, k), and that none is said."""
+        """Of a sided finding that is there: how probable each side is said, or 1 for the said height, else 0.
+
+        (B, sided, k), and how probable it is that none is said, (B, sided).
+        """
         there = said[:, self._there[: len(self.sided)], None]
         stated = (said[:, self._columns[places]] / there.clamp_min(0.05)).clamp(max=1)
         if places == ZONES:  # words name one height or none, and what is rare there must not be drawn elsewhere

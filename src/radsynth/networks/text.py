@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+NEVER = -10.0
+"""Logit of a label that was not taught."""
+
 
 class TextConditioner(nn.Module):
     """Learned queries read a report's tokens by cross-attention; the answers become one normalised vector.
@@ -21,6 +24,11 @@ class TextConditioner(nn.Module):
         Number of learned queries.
     targets
         How many labels can be read off the condition.
+
+    Attributes
+    ----------
+    taught
+        (targets,) bool: of which labels there were enough reports to learn them; it says none of the others.
     """
 
     def __init__(
@@ -36,6 +44,7 @@ class TextConditioner(nn.Module):
         self.view = nn.Embedding(views, condition_width)
         self.out_norm = nn.LayerNorm(condition_width)
         self.labels = nn.Linear(condition_width, targets) if targets else None
+        self.register_buffer("taught", torch.ones(targets, dtype=torch.bool))
 
     def forward(self, tokens: Tensor, mask: Tensor, view: Tensor) -> Tensor:
         """Condition vectors (B, condition_width).
@@ -56,7 +65,7 @@ class TextConditioner(nn.Module):
 
     def said(self, condition: Tensor) -> Tensor:
         """Logits (B, targets), float32, of what reports with such conditions say; needs `targets`."""
-        return self.labels(condition).float()
+        return self.labels(condition).float().masked_fill(~self.taught, NEVER)
 
 
 class CrossAttention(nn.Module):

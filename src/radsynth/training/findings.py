@@ -169,7 +169,10 @@ def predict(
     device: Device,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Outputs (count, ...) float32 of `network` for the pictures 0..count-1, batch by batch; one of none for none."""
+    """Outputs (count, ...) float32 of `network` for the pictures 0..count-1, batch by batch.
+
+    Of no pictures they are (0, ...): the network sees one empty batch, which tells the shape.
+    """
     found = []
     for start in range(0, max(count, 1), batch_size):
         batch = pictures(np.arange(start, min(start + batch_size, count))).to(device.device)

@@ -70,9 +70,6 @@ CONDITION_WIDTH = 128
 DRAWN_TOGETHER = 16
 """Pictures that are drawn at a time."""
 
-NEVER = -10.0
-"""Logit of what no report is taken to say."""
-
 MAX_GRADIENT_NORM = 20.0
 """Of each player; about the norm of an ordinary step. One wild batch would otherwise throw a norm-free network off."""
 
@@ -252,11 +249,8 @@ def train_conditioner(
     """
     torch.manual_seed(seed)
     conditioner = TextConditioner(data.token_width, len(VIEWS), CONDITION_WIDTH, targets=len(TARGETS)).to(device.device)
-    targets, learned = data.targets, torch.from_numpy(taught(data)).to(device.device)
-    with torch.no_grad():  # what is said too seldom to be learned would be said of every report at random
-        conditioner.labels.weight[~learned] = 0
-        conditioner.labels.bias[~learned] = NEVER
-    weight = learned.float()
+    conditioner.taught.copy_(torch.from_numpy(taught(data)))
+    targets, weight = data.targets, conditioner.taught.float()
     optimizer = torch.optim.Adam(conditioner.parameters(), lr=2e-3)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:

@@ -128,8 +128,8 @@ def generate(
 
 def not_learned(drawer: Drawer) -> list[str]:
     """The findings that too few reports of the model's training name for it to learn them: it never draws them."""
-    never = dict(zip(TARGETS, (drawer.gan.conditioner.labels.weight == 0).all(1).tolist(), strict=True))
-    return [finding for finding in FINDINGS if never[finding]]
+    taught = dict(zip(TARGETS, drawer.gan.conditioner.taught.tolist(), strict=True))
+    return [finding for finding in FINDINGS if not taught[finding]]
 
 
 def draw_alone(drawer: Drawer, text: str, seed: int, view: str) -> np.ndarray:
