@@ -59,7 +59,7 @@ class Atlas(nn.Module):
         )
         return self.layers(torch.cat([statistics[:, :-1], depth_mm[:, None] / 30, shape, position], 1))
 
-    def density(self, depth_mm: Tensor, slices: Tensor, own: bool) -> Tensor:
+    def density(self, depth_mm: Tensor, slices: Tensor, own: bool, statistics: Tensor | None = None) -> Tensor:
         """p(level | place, depth), float32 (B, LEVELS, Y, X), 0 outside the head.
 
         Parameters
@@ -71,8 +71,10 @@ class Atlas(nn.Module):
         own
             Whether the head mask comes from a scan of the atlas's own modality. MR and CT see the skin at different
             places (the MR's head mask is wider), so that a depth in the other is moved by the mean difference here.
+        statistics
+            (6, B, Y, X), to be read instead of the atlas's own, which hold the heads that it learned from.
         """
-        statistics = self.statistics[:, slices].float()
+        statistics = (self.statistics[:, slices] if statistics is None else statistics).float()
         depth_mm = depth_mm.float()
         inside = depth_mm > 0
         if not own:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def train_atlas(
     atlas.edges.copy_(torch.from_numpy(level_edges(heads, window, seed)))
     optimizer = torch.optim.Adam(atlas.layers.parameters(), lr=3e-3)
     places = np.arange(len(heads.rows))
-    by_fold = [head_statistics(heads, places[places % FOLDS != fold], window) for fold in range(FOLDS)]
+    by_fold = without_each_fold(heads, window)
     usable = usable_slices(heads)
 
     def batch_at(seen: int) -> tuple[Tensor, ...]:
@@ -181,6 +181,23 @@ def head_statistics(heads: Heads, places: np.ndarray, window: tuple[float, float
         found[4, z] = gaussian_filter(planes.mean(0), SMOOTH_PIXELS)
         found[5, z] = np.mean([heads.depth_mm[row, z] for row in rows], axis=0, dtype=np.float32)
     return found
+
+
+def statistics_of_others(
+    training: Iterable[Heads], window: tuple[float, float], atlases: nn.ModuleDict
+) -> dict[str, list[np.ndarray]]:
+    """By modality, for those with an atlas, what it tells a training head of the others: see `without_each_fold`.
+
+    In the statistics of all heads each finds itself, and a generator would learn to trust them more than is right for
+    anybody else.
+    """
+    return {h.modality: without_each_fold(h, window) for h in training if h.modality.lower() in atlases}
+
+
+def without_each_fold(heads: Heads, window: tuple[float, float]) -> list[np.ndarray]:
+    """`head_statistics` of all but one of `FOLDS` folds of the heads, fold by fold; head i is of fold i % FOLDS."""
+    places = np.arange(len(heads.rows))
+    return [head_statistics(heads, places[places % FOLDS != fold], window) for fold in range(FOLDS)]
 
 
 def mean_depth(heads: Heads) -> np.ndarray:

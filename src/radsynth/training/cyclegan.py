@@ -24,7 +24,7 @@ from radsynth.losses.cycle import anatomy_loss, cycle_loss, identity_loss
 from radsynth.networks.atlas import Atlas
 from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.settings import TrainCyclegan
-from radsynth.training.atlas import train_atlases
+from radsynth.training.atlas import statistics_of_others, train_atlases
 from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 from radsynth.training.flaws import flaws_loss, with_flaws
@@ -472,11 +472,9 @@ def train_cyclegan(
         The outcome's ``best`` holds `mr_to_ct.*` and `ct_to_mr.*` (averaged weights), `discriminator_ct.*` and
         `discriminator_mr.*` (as they were at that moment).
     """
-    atlases = nn.ModuleDict()
+    training, atlases = (heads["train_mr"], heads["train_ct"]), nn.ModuleDict()
     if settings.head_channels:
-        atlases = train_atlases(
-            heads["train_mr"], heads["train_ct"], settings.hu_window, settings.atlas_slices, seed, device
-        ).to(device.device)
+        atlases = train_atlases(*training, settings.hu_window, settings.atlas_slices, seed, device).to(device.device)
     networks = build_networks(settings, seed).to(device.device)
     optimizers = build_optimizers(networks, settings)
     pools = {name: ImagePool(settings.pool_size, seed + i) for i, name in enumerate(("ct", "mr"))}
@@ -508,14 +506,14 @@ def train_cyclegan(
         what="training the MRI to CT CycleGAN",
         phases=build_phases(networks, optimizers, pools, settings, device, atlases),
         batch_at=matched_pairs(
-            heads["train_mr"],
-            heads["train_ct"],
+            *training,
             settings.hu_window,
             settings.slice_reach,
             settings.batch_size,
             seed,
             atlases,
             settings.simulated_images if settings.weight_simulated and "mr" in atlases else 0,
+            statistics_of_others(training, settings.hu_window, atlases),
         ),
         batch_size=settings.batch_size,
         images_seen=settings.images_seen,

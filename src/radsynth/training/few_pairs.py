@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from radsynth.errors import RadsynthError
 from radsynth.losses.cycle import anatomy_loss
 from radsynth.settings import TrainCyclegan
+from radsynth.training.atlas import statistics_of_others
 from radsynth.training.cyclegan import (
     MriToCt,
     Selection,
@@ -182,8 +183,12 @@ def fine_tune(
     low, high = settings.hu_window
     subjects, total, unpaired = pairs[0].subjects, settings.few_pairs_images, None
     if settings.weight_simulated and "mr" in model.atlases:
-        shown = (heads["train_mr"], heads["train_ct"], settings.hu_window, settings.slice_reach)
-        unpaired = matched_pairs(*shown, settings.batch_size, seed, model.atlases, without_mr=total)
+        training, window = (heads["train_mr"], heads["train_ct"]), settings.hu_window
+        statistics = statistics_of_others(training, window, model.atlases)
+        unpaired = matched_pairs(
+            *training, window, settings.slice_reach, settings.batch_size, seed, model.atlases,
+            without_mr=total, statistics=statistics,
+        )  # fmt: skip
 
     def in_hu(loss: Tensor, inside: Tensor) -> Tensor:
         """Of `anatomy_loss`, the mean over `inside`."""

@@ -157,7 +157,13 @@ def depth_channel(depth_mm: np.ndarray) -> np.ndarray:
     return np.where(depth_mm > 0, 1 - np.exp(-depth_mm / DEPTH_SCALE_MM), np.float32(-1))
 
 
-def densities(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: nn.ModuleDict) -> tuple[Tensor, Tensor]:
+def densities(
+    depth_mm: np.ndarray,
+    slices: np.ndarray,
+    modality: str,
+    atlases: nn.ModuleDict,
+    statistics: np.ndarray | None = None,
+) -> tuple[Tensor, Tensor]:
     """What the CT and the MR atlas hold possible at each pixel: float32 (B, LEVELS, Y, X), or (B, 0, Y, X) without one.
 
     Parameters
@@ -170,6 +176,8 @@ def densities(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: 
         ``"MR"`` or ``"CT"``: the scan that the depth was found in.
     atlases
         From `training.atlas.train_atlases`.
+    statistics
+        (6, B, Y, X): what the atlas of `modality` reads instead of its own.
     """
     device = next(atlases.buffers(), torch.empty(0)).device
     depth = torch.from_numpy(np.asarray(depth_mm, np.float32)).to(device)
@@ -177,8 +185,10 @@ def densities(depth_mm: np.ndarray, slices: np.ndarray, modality: str, atlases: 
     found = []
     for name in ("ct", "mr"):
         if name in atlases:
+            own = name == modality.lower()
+            read = torch.from_numpy(statistics).to(device) if own and statistics is not None else None
             with torch.no_grad():
-                found.append(atlases[name].density(depth, places, name == modality.lower()))
+                found.append(atlases[name].density(depth, places, own, read))
         else:
             found.append(depth.new_empty((len(depth), 0, *depth.shape[1:])))
     ct, mr = found
@@ -211,9 +221,13 @@ def to_slices(
     window: tuple[float, float],
     atlases: nn.ModuleDict,
     depth_of: str | None = None,
+    statistics: np.ndarray | None = None,
 ) -> Slices:
-    """Slices number `slices` (B,) of one modality, (B, Y, X) each, as `Slices`; the depth from a scan of `depth_of`."""
-    ct, mr = densities(depth_mm, slices, depth_of or modality, atlases)
+    """Slices number `slices` (B,) of one modality, (B, Y, X) each, as `Slices`; the depth from a scan of `depth_of`.
+
+    `statistics`: see `densities`.
+    """
+    ct, mr = densities(depth_mm, slices, depth_of or modality, atlases, statistics)
     shown = torch.from_numpy(np.ascontiguousarray(image_channel(image, modality, window)))[:, None]
     return Slices(shown.to(ct.device), geometry_channels(depth_mm, ct, mr, atlases), ct, mr)
 
@@ -233,6 +247,7 @@ def matched_pairs(
     seed: int,
     atlases: nn.ModuleDict,
     without_mr: int = 0,
+    statistics: dict[str, list[np.ndarray]] | None = None,
 ) -> Callable[[int], Pair]:
     """Make the pure function images seen -> batch.
 
@@ -245,6 +260,8 @@ def matched_pairs(
     ----------
     without_mr
         The first images, of which only the CT is read.
+    statistics
+        By modality, from `training.atlas.statistics_of_others`: then no atlas tells a head of itself.
 
     Raises
     ------
@@ -262,7 +279,10 @@ def matched_pairs(
             np.stack([source[row, z] for row, z in zip(rows, chosen[:, 1], strict=True)])
             for source in (heads.images, heads.depth_mm)
         )
-        found = to_slices(image, depth_mm, chosen[:, 1], heads.modality, window, atlases)
+        by_fold, own = (statistics or {}).get(heads.modality), None
+        if by_fold:
+            own = np.stack([by_fold[place % len(by_fold)][:, z] for place, z in chosen], 1)
+        found = to_slices(image, depth_mm, chosen[:, 1], heads.modality, window, atlases, statistics=own)
         flip = torch.from_numpy(mirrored)[:, None, None, None].to(found.image.device)
         return Slices(*(torch.where(flip, t.flip(-1), t) for t in found))
 
