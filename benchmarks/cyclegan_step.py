@@ -87,7 +87,7 @@ def radsynth_step(networks: nn.ModuleDict, batch: Pair, own: TrainCyclegan, prec
     pools = {"ct": ImagePool(own.pool_size, 0), "mr": ImagePool(own.pool_size, 1)}
     optimizers = build_optimizers(networks, own)
     device = Device(torch.device("cpu"), precision)
-    phases = build_phases(networks, optimizers, pools, own, device, nn.ModuleDict())
+    phases = build_phases(networks, optimizers, pools, own, device, nn.ModuleDict(), 0)
 
     def step() -> None:
         for phase in phases:

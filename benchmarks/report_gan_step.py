@@ -1,8 +1,8 @@
 """Time one report-GAN step against a textbook float32 loop of the same networks, batch and losses.
 
 The textbook passes a real picture through the discriminator once for its own and once for the mismatched report, and
-real and drawn pictures one after the other; radsynth reads each picture once, together, in bfloat16. The gradients of
-both are proven equal in float64 before any time is taken.
+real and drawn pictures one after the other; radsynth reads each picture once, together, in bfloat16 where that is
+faster. The gradients of both are proven equal in float64 before any time is taken.
 
     python -m benchmarks.report_gan_step
 """
@@ -130,7 +130,9 @@ def largest_gradient_difference(s: TrainReportGan) -> float:
         torch.set_default_dtype(torch.float64)
         torch.manual_seed(2)
         if ours:
-            radsynth_step(gan, build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"), LEARNED.double())[0], batch)
+            radsynth_step(
+                gan, build_phases(gan, encoder, vgg, s, Device(CPU, "32-true"), LEARNED.double(), 0)[0], batch
+            )
         else:
             textbook_step(gan, encoder, vgg, batch, s)
         torch.set_default_dtype(torch.float32)
@@ -150,7 +152,7 @@ def main() -> None:
     batch = random_batch(s.batch_size, 256, 384, torch.float32)
     plain = [copy.deepcopy(n) for n in (gan, encoder, vgg)]
     precision = pick_device(s.precision).precision
-    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, precision), LEARNED)
+    phases, _ = build_phases(gan, encoder, vgg, s, Device(CPU, precision), LEARNED, 0)
 
     def textbook() -> None:
         textbook_step(*plain, batch, s)

@@ -15,7 +15,7 @@ from radsynth.evaluation.distribution import (
     ms_ssim,
     overlap,
 )
-from radsynth.training.scores import kernel_distance
+from radsynth.training.scores import joint_features, kernel_distance
 
 
 @pytest.fixture
@@ -54,6 +54,27 @@ def test_kid_does_not_pair_the_pictures_of_one_patient(rng):
     twice, owners = np.repeat(x, 2, 0), np.repeat(np.arange(30), 2)
     assert kid(twice, y, owners, repetitions=0).value == pytest.approx(kid(x, y, repetitions=0).value, rel=1e-5)
     assert kid(twice, y, repetitions=0).value > kid(x, y, repetitions=0).value
+
+
+def test_kid_does_not_pair_what_is_drawn_for_a_patient_with_his_picture(rng):
+    x, people = rng.normal(size=(80, 5)), np.repeat(np.arange(40), 2)
+    copies = kid(x, x, people, people, repetitions=50)
+    assert np.abs([copies.value, copies.low, copies.high]).max() < 1e-5, "a copy is no nearer than another's picture"
+    assert kid(x, x, repetitions=0).value < -0.1
+    near = x + 0.3 * rng.normal(size=x.shape)
+    apart, together = kid(x, near, people, people + 40, repetitions=300), kid(x, near, people, people, repetitions=300)
+    assert together.high - together.low < 0.5 * (apart.high - apart.low), "drawn together they vary together"
+
+
+def test_the_joint_score_sees_means_spread_and_whether_pictures_and_texts_belong_together(rng):
+    texts = rng.normal(size=(300, 8))
+    pictures = texts @ rng.normal(size=(8, 60)) / 8**0.5
+    real, alike = (joint_features(pictures[rows], texts[rows]) for rows in (slice(0, 150), slice(150, None)))
+    shuffled = joint_features(rng.permutation(pictures[150:]), texts[150:])
+    collapsed = joint_features(np.zeros((150, 60)), texts[150:])
+    moved = joint_features(pictures[150:] + 0.5, texts[150:])
+    own = kernel_distance(real, alike)
+    assert all(kernel_distance(real, other) > own + 0.1 for other in (shuffled, collapsed, moved))
 
 
 def test_kid_over_subsets_agrees_with_kid_over_all_pairs(rng):

@@ -45,3 +45,12 @@ def test_a_fresh_whitening_changes_nothing_and_passes_gradients() -> None:
     assert torch.allclose(white, noise)
     white.sum().backward()
     assert noise.grad.eq(1).all()
+
+
+def test_what_is_followed_is_exact_in_lower_precision_too() -> None:
+    mean, log_variance = torch.randn(64, 8, generator=torch.Generator().manual_seed(0)), torch.full((64, 8), -6.0)
+    exact, lower = Whitening(8), Whitening(8)
+    exact.follow(mean, log_variance)
+    with torch.autocast("cpu", torch.bfloat16):
+        lower.follow(mean, log_variance)
+    assert torch.equal(exact.covariance, lower.covariance)

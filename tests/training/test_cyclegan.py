@@ -103,7 +103,7 @@ def game(settings, double=False):
         networks.double()
     pools = {name: ImagePool(settings.pool_size, 0) for name in ("ct", "mr")}
     optimizers = build_optimizers(networks, settings)
-    return networks, build_phases(networks, optimizers, pools, settings, CPU, fresh_atlases())
+    return networks, build_phases(networks, optimizers, pools, settings, CPU, fresh_atlases(), 0)
 
 
 def play(networks, phases, batch):

@@ -39,6 +39,16 @@ def test_slices_are_changed_inside_the_flaw_alone(inside, seed):
     assert where.flatten(1).sum(1).max() <= (SIDES[1] * 64 + 1) ** 2 * LENGTHENED
 
 
+def test_where_a_flaw_is_said_to_be_the_grey_is_another():
+    inside = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    inside[:, :, 20:40, 10:30] = True
+    for seed in range(20):
+        image = slices(1, seed) - 0.4
+        flawed, where = with_flaws(image, inside, seed)
+        assert where.any()
+        assert torch.equal(where, flawed != image)
+
+
 def test_the_seed_decides(inside):
     image = slices(4, 0)
     first, again, other = (with_flaws(image, inside, seed) for seed in (1, 1, 2))

@@ -56,7 +56,7 @@ def test_the_report_gan_of_the_full_profile_takes_a_step(full: Settings) -> None
     gan, encoder = fresh_networks(own, SIZE, BERT_WIDTH)
     gan.conditioner.requires_grad_(False)
     vgg = Vgg(((64, 64), (128, 128))).requires_grad_(False)
-    phases, _ = build_phases(gan, encoder, vgg, own, CPU, torch.ones(len(TARGETS)))
+    phases, _ = build_phases(gan, encoder, vgg, own, CPU, torch.ones(len(TARGETS)), 0)
     words = [
         torch.randn(2, WORDS, BERT_WIDTH),
         torch.ones(2, WORDS, dtype=torch.bool),

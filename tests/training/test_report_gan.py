@@ -91,7 +91,7 @@ def game(chest_set: ChestSet, **changes: object) -> tuple:
     gan.conditioner.requires_grad_(False)
     encoder = PosteriorEncoder(32, 4, 2, 8, whiten=True)
     vgg = Vgg(((4,), (8,))).requires_grad_(False)
-    phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)))
+    phases, _ = build_phases(gan, encoder, vgg, settings, pick_device(), torch.ones(len(TARGETS)), 0)
     return gan, encoder, phases, report_batches(chest_set, anywhere(chest_set), 4, 0)(0)
 
 

@@ -33,10 +33,11 @@ def kid(
     """Kernel distance: unbiased squared maximum mean discrepancy with the kernel (a.b / d + 1)^3, over subsets.
 
     The patients are dealt at random into as many subsets as make at most `subset` pictures a side; each gives the
-    U-statistic over all its pairs but those of one patient, and the subsets are averaged. With one picture a patient
-    and one subset this is `kernel_distance`. The interval draws patients with replacement; a patient drawn twice is
-    not paired with itself, so the bootstrap is unbiased as well. 0 in expectation for equal distributions; may be
-    negative.
+    U-statistic over all its pairs but those of one patient, within a side and between them, and the subsets are
+    averaged: what is drawn for a patient is not independent of his picture. With patients of their own on each side,
+    one picture each, and one subset this is `kernel_distance`. The interval draws patients with replacement, for both
+    sides at once where they are the same people; a patient drawn twice is not paired with itself, so the bootstrap is
+    unbiased as well. 0 in expectation for equal distributions; may be negative.
 
     Parameters
     ----------
@@ -54,58 +55,77 @@ def kid(
     ----------
     Binkowski et al. 2018, "Demystifying MMD GANs", eq. 4; Zaremba et al. 2013 for the mean over disjoint subsets.
     """
-    sides = [_patients(x, x_subjects), _patients(y, y_subjects)]
-    people = [int(member.max()) + 1 if len(member) else 0 for member in sides]
-    if min(people) < 2:
-        return Interval(float("nan"), float("nan"), float("nan"), min(people))
+    one, other = _patients(x, y, x_subjects, y_subjects)
+    people = [np.unique(one), np.unique(other)]
+    least = min(map(len, people))
+    if least < 2:
+        return Interval(float("nan"), float("nan"), float("nan"), least)
     rng = np.random.default_rng((seed, 21))
-    parts = max(1, min(-(-max(len(x), len(y)) // subset), min(people) // 2))
-    deals = [rng.permutation(count) % parts for count in people]
+    parts = max(1, min(-(-max(len(x), len(y)) // subset), least // 2))
+    same, deals = np.array_equal(*people), np.full((2, max(one.max(), other.max()) + 1), -1)
+    for deal, present in zip(deals, people[: 1 if same else 2], strict=False):
+        deal[present] = rng.permutation(len(present)) % parts
+    if same:
+        deals[1] = deals[0]
     values = np.empty((parts, repetitions + 1))
     for part in range(parts):
-        rows = [np.flatnonzero(deal[member] == part) for deal, member in zip(deals, sides, strict=True)]
+        rows = [np.flatnonzero(deal[member] == part) for deal, member in zip(deals, (one, other), strict=True)]
         chosen = [np.asarray(s[r], np.float32) for s, r in zip((x, y), rows, strict=True)]
-        owners = [np.unique(member[r], return_inverse=True)[1] for member, r in zip(sides, rows, strict=True)]
-        values[part] = _weighted_mmd(*chosen, *owners, repetitions, rng)
+        values[part] = _weighted_mmd(*chosen, one[rows[0]], other[rows[1]], repetitions, rng)
     value, *drawn = values.mean(0)
     low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
-    return Interval(float(value), float(low), float(high), min(people))
+    return Interval(float(value), float(low), float(high), least)
 
 
-def _patients(x: np.ndarray, subjects: np.ndarray | None) -> np.ndarray:
-    return np.arange(len(x)) if subjects is None else np.unique(subjects, return_inverse=True)[1].reshape(-1)
+def _patients(
+    x: np.ndarray, y: np.ndarray, x_subjects: np.ndarray | None, y_subjects: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the patients of both sides, the same for the same patient."""
+    if x_subjects is None or y_subjects is None:
+        one, other = (
+            np.arange(len(side)) if names is None else np.unique(names, return_inverse=True)[1].reshape(-1)
+            for side, names in ((x, x_subjects), (y, y_subjects))
+        )
+        return one, other + len(x)
+    numbers = np.unique(np.concatenate([x_subjects, y_subjects]), return_inverse=True)[1].reshape(-1)
+    return numbers[: len(x)], numbers[len(x) :]
 
 
 def _weighted_mmd(
     x: np.ndarray, y: np.ndarray, x_owner: np.ndarray, y_owner: np.ndarray, repetitions: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The statistic with every patient once, then for `repetitions` draws of patients: (repetitions + 1,)."""
+    """The statistic with every patient once, then for `repetitions` draws of patients: (repetitions + 1,).
 
-    def between(a: np.ndarray, a_owner: np.ndarray, b: np.ndarray, b_owner: np.ndarray) -> np.ndarray:
+    Where both sides are of the same patients, they are drawn together.
+    """
+    owners = np.unique(np.concatenate([x_owner, y_owner]), return_inverse=True)[1].reshape(-1)
+    people, x_owner, y_owner = owners.max() + 1, owners[: len(x)], owners[len(x) :]
+    x_size, y_size = (np.bincount(owner, minlength=people).astype(np.float64) for owner in (x_owner, y_owner))
+
+    def counts(size: np.ndarray) -> np.ndarray:
+        present = np.flatnonzero(size)
+        drawn = np.zeros((repetitions + 1, people))
+        drawn[0, present] = 1
+        drawn[1:, present] = rng.multinomial(len(present), np.full(len(present), 1 / len(present)), repetitions)
+        return drawn
+
+    w = counts(x_size)
+    v = w if np.array_equal(x_size > 0, y_size > 0) else counts(y_size)
+
+    def mean(a, a_owner, a_size, a_weight, b, b_owner, b_size, b_weight) -> np.ndarray:
+        """Of the kernel between pictures of different patients."""
         kernel = (a.astype(np.float64) @ b.astype(np.float64).T / a.shape[1] + 1) ** 3
-        by_patient = np.zeros((a_owner.max() + 1, len(b)))
+        by_patient = np.zeros((people, len(b)))
         np.add.at(by_patient, a_owner, kernel)
-        sums = np.zeros((b_owner.max() + 1, len(by_patient)))
+        sums = np.zeros((people, people))
         np.add.at(sums, b_owner, by_patient.T)
-        return sums.T
-
-    def counts(owner: np.ndarray) -> np.ndarray:
-        people = owner.max() + 1
-        drawn = rng.multinomial(people, np.full(people, 1 / people), repetitions)
-        return np.concatenate([np.ones((1, people)), drawn])
-
-    def within(sums: np.ndarray, owner: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        size = np.bincount(owner).astype(np.float64)
         np.fill_diagonal(sums, 0.0)
-        pairs = (weight @ size) ** 2 - (weight**2) @ size**2
-        return np.einsum("bi,bi->b", weight @ sums, weight) / np.where(pairs > 0, pairs, np.nan)
+        pairs = (a_weight @ a_size) * (b_weight @ b_size) - (a_weight * b_weight) @ (a_size * b_size)
+        total = np.einsum("bi,bi->b", a_weight @ sums.T, b_weight)
+        return total / np.where(pairs > 0, pairs, np.nan)
 
-    w, v = counts(x_owner), counts(y_owner)
-    cross = np.einsum("bi,bi->b", w @ between(x, x_owner, y, y_owner), v)
-    cross /= (w @ np.bincount(x_owner)) * (v @ np.bincount(y_owner))
-    return within(between(x, x_owner, x, x_owner), x_owner, w) + within(
-        between(y, y_owner, y, y_owner), y_owner, v
-    ) - 2 * cross  # fmt: skip
+    one, other = (x, x_owner, x_size, w), (y, y_owner, y_size, v)
+    return mean(*one, *one) + mean(*other, *other) - 2 * mean(*one, *other)
 
 
 class Moments(NamedTuple):

@@ -34,7 +34,8 @@ LAYOUT_CELLS = 8
 
 XRAY_FIGURES = {
     "label_auroc_share": "(mean AUROC drawn - 0.5) / (mean AUROC real - 0.5), the judge's reading against the labels",
-    "kid_judge": "squared MMD with the cubic kernel between the judge's features of drawn and of real pictures",
+    "kid_judge": "squared MMD with the cubic kernel between the judge's features of drawn and of real pictures, as a "
+    "share of the kernel's mean between real pictures of different patients",
     "layout_error": f"mean |drawn - real| over {LAYOUT_CELLS} x {LAYOUT_CELLS} cells of a picture, -1..1",
     "spread_share": "spread between pictures of one report, as a share of that between patients with its findings",
 }
@@ -43,8 +44,6 @@ CT_FIGURES = DEFINITIONS | {
     "proxy_cycle_hu": "no pairs: mean |CT - CT of the MR of the CT| inside the head",
 }
 LOWER_IS_BETTER = {"kid_judge", "layout_error", "mae_hu", "proxy_histogram_hu", "proxy_cycle_hu"}
-RELATIVE = {"kid_judge"}
-"""Figures without a natural unit: what is gained is a share of the champion's value."""
 
 Figures = Callable[[np.ndarray], dict[str, float]]
 """Rows of the test set, repeated as they were drawn -> figures by name; NaN where there is none."""
@@ -57,8 +56,7 @@ class Compared:
     Parameters
     ----------
     champion, gain
-        None where there is no champion. `gain` is positive where the challenger is better, in the figure's unit, or as
-        a share of the champion's value for those in `RELATIVE`.
+        None where there is no champion. `gain` is positive where the challenger is better, in the figure's unit.
     """
 
     definition: str
@@ -102,9 +100,8 @@ def compare(
         own = [_interval(whole[m], drawn[:, m], n, level) for m in range(len(models))]
         gain = None
         if champion is not None:
-            gain = _interval(
-                float(_gain(name, higher, *whole)), np.asarray(_gain(name, higher, *drawn.T), float), n, level
-            )
+            sign = 1 if higher else -1
+            gain = _interval(sign * (whole[0] - whole[1]), sign * (drawn[:, 0] - drawn[:, 1]), n, level)
         definition = definitions.get(name, "the judge's AUROC for this finding on drawn pictures")
         found[name] = Compared(definition, higher, own[0], own[1] if champion is not None else None, gain)
     return found
@@ -166,7 +163,7 @@ def report_gan_figures(
         share = (on_drawn - 0.5) / (mean_auroc(real_logits[rows], known, columns) - 0.5) if len(columns) else np.nan
         return {
             "label_auroc_share": float(share),
-            "kid_judge": kernel(rows),
+            "kid_judge": kernel(rows) / kernel.usual,
             "layout_error": float(layout[rows].mean()),
             "spread_share": float(spread) if np.array_equal(rows, np.arange(len(test))) else np.nan,
             **{FINDING + name: value for name, value in single.items()},
@@ -189,6 +186,11 @@ class KernelDistance:
         (n, d) of the reports' real pictures.
     subjects
         (n,) patients.
+
+    Attributes
+    ----------
+    usual
+        Mean of the kernel between real pictures of different patients.
     """
 
     def __init__(self, drawn: np.ndarray, real: np.ndarray, subjects: np.ndarray) -> None:
@@ -201,7 +203,8 @@ class KernelDistance:
         self.apart = (subjects[:, None] != subjects[None]).astype(np.float64)
         self.drawn = np.mean([between(a, b) for a in every for b in every], 0) * self.apart
         self.real = between(real, real) * self.apart
-        self.cross = np.mean([between(a, real) for a in every], 0)
+        self.cross = np.mean([between(a, real) for a in every], 0) * self.apart
+        self.usual = self.real.sum() / max(self.apart.sum(), 1)
 
     def __call__(self, rows: np.ndarray) -> float:
         """Distance over `rows`; NaN where they are all of one patient."""
@@ -209,8 +212,7 @@ class KernelDistance:
         pairs = times @ self.apart @ times
         if not pairs:
             return float("nan")
-        within = times @ (self.drawn + self.real) @ times / pairs
-        return float(within - 2 * (times @ self.cross @ times) / times.sum() ** 2)
+        return float(times @ (self.drawn + self.real - 2 * self.cross) @ times / pairs)
 
 
 def mri_to_ct_figures(model: MriToCt, mr: Heads, ct: Heads) -> tuple[Figures, tuple[str, ...]]:
@@ -241,11 +243,6 @@ def mri_to_ct_figures(model: MriToCt, mr: Heads, ct: Heads) -> tuple[Figures, tu
     proxies = {f"proxy_{name}": float(value) for name, value in unpaired_proxy(model, mr, ct).items()}
     whole = np.arange(len(mr.subjects))
     return lambda rows: {k: v if np.array_equal(rows, whole) else np.nan for k, v in proxies.items()}, mr.subjects
-
-
-def _gain(name: str, higher: bool, challenger: float | np.ndarray, champion: float | np.ndarray) -> float | np.ndarray:
-    better = challenger - champion if higher else champion - challenger
-    return better / np.maximum(np.abs(champion), 1e-12) if name in RELATIVE else better
 
 
 def _interval(value: float, draws: np.ndarray, n: int, level: float) -> Interval:

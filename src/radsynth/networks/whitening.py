@@ -36,7 +36,8 @@ class Whitening(nn.Module):
         share = min(len(mean) / self.PICTURES, 1.0)
         self.centre.lerp_(mean.mean(0), share)
         off = mean - self.centre
-        self.covariance.lerp_(off.T @ off / len(off) + variance.mean(0).diag(), share)
+        with torch.autocast(mean.device.type, enabled=False):
+            self.covariance.lerp_(off.T @ off / len(off) + variance.mean(0).diag(), share)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Noise (B, size) float32 in the coordinates of the posteriors -> in those in which they are N(0, I)."""

@@ -113,6 +113,7 @@ def build_phases(
     settings: TrainCyclegan,
     device: Device,
     atlases: nn.ModuleDict,
+    seed: int,
 ) -> list[Phase]:
     """CycleGAN's game; G is `mr_to_ct`, F is `ct_to_mr`, x is MR, y is CT.
 
@@ -146,6 +147,8 @@ def build_phases(
         ``"ct"`` and ``"mr"``.
     atlases
         From `training.atlas.train_atlases`; may be empty.
+    seed
+        Decides the flaws.
     """
     g, f = networks["mr_to_ct"], networks["ct_to_mr"]
     d_ct, d_mr = networks["discriminator_ct"], networks["discriminator_mr"]
@@ -211,7 +214,7 @@ def build_phases(
 
     def discriminators(batch: Pair) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
-        for name, network, slices in (("ct", d_ct, batch.ct), ("mr", d_mr, batch.mr)):
+        for kind, (name, network, slices) in enumerate((("ct", d_ct, batch.ct), ("mr", d_mr, batch.mr))):
             if slices is None:
                 continue
             real = to_device(slices)
@@ -222,7 +225,7 @@ def build_phases(
                     real_logits, fake_logits = read_by(network, image, place, heads).chunk(2)
                 losses[f"discriminator_{name}"] = least_squares_discriminator(real_logits, fake_logits)
             if w_flaws:
-                flawed, where = with_flaws(real.image, drawn_in(real.geometry), batch.images_seen)
+                flawed, where = with_flaws(real.image, drawn_in(real.geometry), (seed, batch.images_seen, kind))
                 with device.autocast():
                     logits = read_by(network, flawed, real.geometry, heads)
                 losses[f"flaws_{name}"] = w_flaws * flaws_loss(logits, where, settings.discriminator_layers)
@@ -504,7 +507,7 @@ def train_cyclegan(
 
     outcome = train(
         what="training the MRI to CT CycleGAN",
-        phases=build_phases(networks, optimizers, pools, settings, device, atlases),
+        phases=build_phases(networks, optimizers, pools, settings, device, atlases, seed),
         batch_at=matched_pairs(
             *training,
             settings.hu_window,

@@ -28,10 +28,11 @@ FOREIGN = (0.5, 1.0)
 """Least and largest share of the other slice in a piece that is taken of one."""
 
 
-def with_flaws(image: Tensor, inside: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def with_flaws(image: Tensor, inside: Tensor, seed: int | tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Put one flaw into each slice: a turned rectangle inside the head, where the grey is another.
 
-    Half of them are mixed with the same place of the batch's next slice, half are brighter or darker all over.
+    Half of them are mixed with the same place of the batch's next slice, mirrored left to right where there is no
+    other, half are brighter or darker all over.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def with_flaws(image: Tensor, inside: Tensor, seed: int) -> tuple[Tensor, Tensor
     Returns
     -------
     tuple
-        Slices (B, 1, H, W) in -1..1, and where they were changed, bool (B, 1, H, W).
+        Slices (B, 1, H, W) in -1..1, and where their grey was changed, bool (B, 1, H, W).
     """
     random = np.random.default_rng(seed)
     height, width = image.shape[-2:]
@@ -61,8 +62,10 @@ def with_flaws(image: Tensor, inside: Tensor, seed: int) -> tuple[Tensor, Tensor
     count = len(image)
     shift = each(random.uniform(*SHIFTS, count) * random.choice([-1.0, 1.0], count))
     share = each(random.uniform(*FOREIGN, count) * (random.random(count) < 0.5))
-    other = torch.where(share > 0, torch.lerp(image, image.roll(1, 0), share), image + shift)
-    return torch.where(flawed, other, image).clamp(-1, 1), flawed
+    foreign = image.roll(1, 0) if count > 1 else image.flip(-1)
+    other = torch.where(share > 0, torch.lerp(image, foreign, share), image + shift)
+    made = torch.where(flawed, other, image).clamp(-1, 1)
+    return made, made != image
 
 
 def turned_rectangle(

@@ -369,7 +369,13 @@ def fresh_networks(settings: TrainReportGan, size: int, token_width: int) -> tup
 
 
 def build_phases(
-    gan: ReportGan, encoder: PosteriorEncoder, vgg: Vgg, settings: TrainReportGan, device: Device, learned: Tensor
+    gan: ReportGan,
+    encoder: PosteriorEncoder,
+    vgg: Vgg,
+    settings: TrainReportGan,
+    device: Device,
+    learned: Tensor,
+    seed: int,
 ) -> tuple[list[Phase], dict[str, torch.optim.Optimizer]]:
     """The two moves of a step; the equations are at the top of this file.
 
@@ -379,6 +385,8 @@ def build_phases(
     ----------
     learned
         (len(TARGETS),) 1 for findings and sides that are named often enough to be learned, else 0.
+    seed
+        Decides how far the discriminator's pictures are moved.
     """
     generator, discriminator, s = gan.generator, gan.discriminator, settings
 
@@ -398,7 +406,7 @@ def build_phases(
 
     def moved(pictures: Tensor, step: int, move: int) -> Tensor:
         """What the discriminator sees of pictures, real or drawn."""
-        return shifted(pictures, np.random.default_rng((step, move)), s.discriminator_shift_pixels)
+        return shifted(pictures, np.random.default_rng((seed, step, move)), s.discriminator_shift_pixels)
 
     def whole_logit(pictures: Tensor, condition: Tensor) -> Tensor:
         logit = discriminator(pictures, condition)
@@ -639,7 +647,7 @@ def train_report_gan(
         gan.generator.layout.usual.copy_(usual_places(usual))
     vgg = vgg.to(device.device)
     learned = torch.from_numpy(taught(data).astype(np.float32)).to(device.device)
-    phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned)
+    phases, optimizers = build_phases(gan, encoder, vgg, settings, device, learned, seed)
     ema = Ema(gan.generator, settings.ema_half_life_images)
     chosen = sets.get("validation", data)
     used = copy.deepcopy(gan).eval()

@@ -29,12 +29,15 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def joint_features(pictures: np.ndarray, texts: np.ndarray) -> np.ndarray:
-    """Picture features (n, d) beside text features (n, e), each standardised to the same total variance.
+    """Picture features (n, d) beside text features (n, e), each of which counts as half of all d + e.
 
-    A distance between such sets sees quality, diversity and agreement with the text at once.
+    A distance between such sets sees quality, diversity and agreement with the text at once. In `kernel_distance` the
+    product of two rows is the mean of what both have by themselves: not so small that the kernel is a straight line,
+    which sees nothing but means.
 
     References
     ----------
     DeVries et al. 2019, "On the Evaluation of Conditional GANs" (Frechet joint distance), eq. 5.
     """
-    return np.concatenate([pictures / np.sqrt(pictures.shape[1]), texts / np.sqrt(texts.shape[1])], 1)
+    width = pictures.shape[1] + texts.shape[1]
+    return np.concatenate([part * np.sqrt(width / 2 / part.shape[1]) for part in (pictures, texts)], 1)
