@@ -7,7 +7,7 @@ import torch
 
 from radsynth.errors import RadsynthError
 from radsynth.networks.atlas import LEVELS, Atlas
-from radsynth.training.atlas import train_atlases
+from radsynth.training.atlas import FOLDS, head_statistics, statistics_of_others, train_atlases
 from radsynth.training.cyclegan import (
     MriToCt,
     build_networks,
@@ -165,10 +165,11 @@ def textbook_gradients(networks, batch, settings):
     total.backward()
     expected = {n: v for n, v in gradients(networks).items() if not n.startswith("discriminator")}
     networks.zero_grad()
-    for network, real, depth, fake, fake_depth in ((d_ct, y, dy, fake_y, dx), (d_mr, x, dx, fake_x, dy)):
+    players = ((d_ct, y, dy, fake_y, dx), (d_mr, x, dx, fake_x, dy))
+    for kind, (network, real, depth, fake, fake_depth) in enumerate(players):
         real_loss = (network(show(real, depth)) - 1).square().mean()
         fake_loss = network(show(fake.detach(), fake_depth)).square().mean()
-        flawed, where = with_flaws(real, drawn_in(depth), batch.images_seen)
+        flawed, where = with_flaws(real, drawn_in(depth), (0, batch.images_seen, kind))
         flaws = flaws_loss(network(show(flawed, depth)), where, settings.discriminator_layers)
         (0.5 * (real_loss + fake_loss) + settings.weight_flaws * flaws).backward()
     return expected | {n: v for n, v in gradients(networks).items() if n.startswith("discriminator")}
@@ -230,6 +231,22 @@ def test_at_first_the_generator_learns_alone_from_drawn_mrs(heads, settings):
     later = play(networks, phases, alone(4))
     assert later[0].keys() > {"simulated", "cycle", "identity"}
     assert later[1]
+
+
+def test_no_atlas_tells_a_training_head_of_itself(heads):
+    training, atlases = (heads["train_mr"], heads["train_ct"]), fresh_atlases()
+    others = statistics_of_others(training, WINDOW, atlases)
+    assert statistics_of_others(training, WINDOW, torch.nn.ModuleDict()) == {}
+    for place in range(len(training[1].rows)):
+        apart = np.array([other for other in range(len(training[1].rows)) if other % FOLDS != place % FOLDS])
+        assert np.array_equal(others["CT"][place % FOLDS], head_statistics(training[1], apart, WINDOW), equal_nan=True)
+    told, alone = (
+        matched_pairs(*training, WINDOW, 1, 2, 0, atlases, statistics=statistics)(0) for statistics in (others, None)
+    )
+    assert torch.equal(told.ct.image, alone.ct.image)
+    assert not torch.equal(told.ct.ct_density, alone.ct.ct_density)
+    assert not torch.equal(told.ct.geometry, alone.ct.geometry)
+    assert torch.equal(told.ct.mr_density, alone.ct.mr_density), "the MR atlas knows no CT head"
 
 
 def test_without_flaws_to_find_the_discriminators_wait_for_the_game(heads, settings):
