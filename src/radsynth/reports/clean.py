@@ -59,8 +59,18 @@ _COORDINATED_AFTER = re.compile(r",? (?:and|or) XXXX\b(?= (?:is|are|was|were|app
 _DANGLING = re.compile(rf"(?: {_PREPOSITION}){{1,2}} XXXX(?:[/ ,-]*XXXX)*(?=\s*(?:[.,;:)]|$| {_FOLLOWING}))")
 _TIME = re.compile(r"XXXX(?: hours| [ap]\.?m\b\.?)", re.IGNORECASE)
 
-_NUMBERING = re.compile(r"(?:(?<=^)|(?<=[.:;!?] )|(?<=[a-z][.]))\(?\d{1,2}[.)](?=\s|[A-Z])\s*")
-_NUMBER_AT_END = re.compile(r"(?<=[a-z]) \d{1,2}\.(?= [A-Z]|$)")
+# A number of a list stands before its item; where the item before lacks its full stop, it seems to end that one:
+# "1. Cardiomegaly 2. Effusion", "Chest 1. No effusion".
+_NUMBERING = re.compile(
+    r"(?:(?<=^)|(?<=[.:;!?] )|(?<=[a-z][.]))\(?(?P<before>\d{1,2})[.)](?=\s|[A-Z])\s*"
+    r"|(?<=[a-z]) (?P<at_end>\d{1,2})\.(?=\s|$)"
+)
+_HEADING = re.compile(r"(?:^|[.;:!?] )\w+(?: \w+)?$")
+_NUMBERED = re.compile(
+    r"\b(?:ribs?|vertebrae?|cervical|thoracic|lumbar|levels?|images?|series|segments?|stage|grade|type"
+    r"|and|or|to|of|for|by|than|x)$",
+    re.IGNORECASE,
+)
 _BRACKETS = re.compile(r"[(\[<]\s*[.,;:/-]*\s*[)\]>]")
 _SPACE = re.compile(r"[^\S ]|\s{2,}")
 _BEFORE_STOP = re.compile(r"[\s,;:/-]+([.;:!?])")
@@ -92,7 +102,7 @@ def clean_text(text: str) -> str:
     Where the words around a token leave one reading, that is put back (``x-XXXX`` is an x-ray, ``no XXXX of`` is no
     evidence of); a sentence that lost its subject (``XXXX are normal.``) goes; a phrase that lost its end (``compared
     to XXXX``) loses its preposition as well; elsewhere the token alone is taken out. Measurements and vertebrae
-    (``1.5 cm``, ``T12``) stay.
+    (``1.5 cm``, ``T12``, ``rib 7.``) stay.
 
     Parameters
     ----------
@@ -131,8 +141,7 @@ def _without_tokens(text: str) -> str:
 
 def _tidy(text: str) -> str:
     text = _FUSED.sub(". ", text)
-    text = _NUMBERING.sub("", text)
-    text = _NUMBER_AT_END.sub(".", text)
+    text = _without_numbering(text)
     text = _BRACKETS.sub("", text)
     text = _SPACE.sub(" ", text)
     text = _BEFORE_COMMA.sub(",", text)
@@ -141,3 +150,25 @@ def _tidy(text: str) -> str:
     text = _STOPS_ALONE.sub("", text)
     text = _LEADING.sub("", text).strip()
     return _LOWER_START.sub(lambda match: match[0].upper(), text)
+
+
+def _without_numbering(text: str) -> str:
+    """The text without the numbers of its lists; of numbers at a sentence's end only those that continue a list go."""
+    listed, kept = 0, (0, 0)
+
+    def without(match: re.Match[str]) -> str:
+        nonlocal listed, kept
+        number, before = int(match["before"] or match["at_end"]), text[: match.start()]
+        follows = number == listed + 1
+        if match["before"]:
+            stays = not follows and kept == (number - 1, len(before.rstrip()))  # "ribs 5. 6. 7."
+        else:
+            heads = number == 1 and _HEADING.search(before)
+            stays = bool(_NUMBERED.search(before)) or not (heads or (listed and follows))
+        if stays:
+            kept = number, len(text[: match.end()].rstrip())
+            return match[0]
+        listed = number
+        return "" if match["before"] else "."
+
+    return _NUMBERING.sub(without, text)
