@@ -41,6 +41,7 @@ CLEANED = [
     ("Fracture of rib 7. No pneumothorax.", "Fracture of rib 7. No pneumothorax."),
     ("Left ribs 5. 6. 7.", "Left ribs 5. 6. 7."),
     ("Ribs 1 and 2. Opacity in zone 3. See image 12.", "Ribs 1 and 2. Opacity in zone 3. See image 12."),
+    ("Pleural effusion: No. Pneumothorax: None.", "Pleural effusion: No. Pneumothorax: None."),
     ("Clear lungs.. .  No effusion .", "Clear lungs. No effusion."),
     ("Lungs are clear.Heart is normal.", "Lungs are clear. Heart is normal."),
     ("Opacity (XXXX) in the left base.", "Opacity in the left base."),

@@ -80,7 +80,7 @@ _FUSED = re.compile(r"(?<=[a-z]{2})\.(?=[A-Z][a-z])")
 _LOWER_START = re.compile(r"(?<=^)[a-z]|(?<=[.;!?] )[a-z]")
 _LEADING = re.compile(r"^[\s.,;:!?/-]+")
 _STOPS_ALONE = re.compile(
-    r"(?<=[.;:!?]) (?:[Tt]he|[Aa]n?|[Nn]o|[Tt]here (?:is|are)|[Aa]nd|[Oo]f|[Ii]n) ?(?=[.;:!?]|$)[.;:!?]?"
+    r"(?<=[.;:!?]) (?:[Tt]he|[Aa]n?|(?<!: )[Nn]o|[Tt]here (?:is|are)|[Aa]nd|[Oo]f|[Ii]n) ?(?=[.;:!?]|$)[.;:!?]?"
 )
 _SENTENCE_END = re.compile(r"(?<=[.;]) (?=[A-Z0-9])")
 

@@ -1,11 +1,11 @@
 """Which findings a report states, denies or doubts, where, and how large: rules on sentences, with negation scopes.
 
-A mention is present unless its sentence denies it (``no``, ``without``, ``has resolved``) or doubts it (``possible``,
-``may represent``, ``versus``, ``cannot be excluded``). ``likely``, ``probable`` and ``consistent with`` count as
-present. A denial reaches over a list (``no consolidation, effusion or pneumothorax``) up to the next turn of the
-sentence (``but``, ``there is``, ``with``). Over a whole report a finding that is present anywhere is present, else one
-that is doubted anywhere is uncertain, else one that is denied is negated. A nodule or mass of which a length is given
-is large from where a lung tumour's T category changes: nodules above 20 mm (T1c), masses above 50 mm (T3).
+A mention is present unless its sentence denies it (``no``, ``without``, ``: none``, ``has resolved``) or doubts it
+(``possible``, ``may represent``, ``versus``, ``cannot be excluded``). ``likely``, ``probable`` and ``consistent with``
+count as present. A denial reaches over a list (``no consolidation, effusion or pneumothorax``) up to the next turn of
+the sentence (``but``, ``there is``, ``with``). Over a whole report a finding that is present anywhere is present, else
+one that is doubted anywhere is uncertain, else one that is denied is negated. A nodule or mass of which a length is
+given is large from where a lung tumour's T category changes: nodules above 20 mm (T1c), masses above 50 mm (T3).
 
 References
 ----------
@@ -144,7 +144,9 @@ _TRIGGERS: dict[str, str] = {
         r"(?:is|are|was|were) (?:also |less |considered |felt to be )*"
         r"(?:possible|questioned|suspected|considered|unlikely|not (?:\w+ )?excluded|equivocal|in the differential)"
         r"|(?:can ?not|could not) (?:\w+ly )?be (?:\w+ly )?(?:excluded|ruled out)"
-        r"|not (?:\w+ly )?(?:excluded|ruled out)|(?:hard|difficult) to (?:\w+ly )?exclude(?!,? \w)"
+        r"|(?:(?:has|have|had) not (?:yet )?been |not )(?:\w+ly )?(?:excluded|ruled out)"
+        r"|(?<=: )(?:possible|questionable|suspected|equivocal)(?=[.,]|$)"
+        r"|(?:hard|difficult) to (?:\w+ly )?exclude(?!,? \w)"
         r"|less likely|unlikely|would be (?:a|in the) (?:consideration|differential)"
     ),
     # Doubt about what follows.
@@ -159,6 +161,8 @@ _TRIGGERS: dict[str, str] = {
     "gone": (
         r"(?:has|have|had) (?:\w+ ){0,3}?(?:resolved|cleared|disappeared)"
         rf"|(?:is|are|was|were) (?:now |\w+ly )?(?:no longer|not) (?:\w+ly )?{_SEEN}|no longer (?:\w+ )?{_SEEN}"
+        r"|(?:has|have|had) (?:now |\w+ly )?been (?:\w+ly )?(?:excluded|ruled out)"
+        r"|(?<=: )(?:none|nil|(?:no|absent|negative)(?=[.,]|$))"  # "Pneumothorax: None."
         rf"|(?:is|are) absent|(?:is|are|was|were) (?:excluded|ruled out|negative)|not (?:\w+ly )?{_SEEN}"
         rf"|may not be (?:\w+ly )?{_SEEN}|resolved(?= (?:since|in|on|from|completely|now)\b|[.,]|$)"
     ),
@@ -180,7 +184,7 @@ _TRIGGER = re.compile(
     + "|".join(f"(?P<{kind}>{words})" for kind, words in _TRIGGERS.items())
     + r")\b|(?P<comma_turn>,(?= (?:a|mild|minimal|stable|persistent|unchanged|there|improved|probable|likely)\b))"
 )
-_JOINED = re.compile(r"(?!.*\b(?:is|are|was|were|has|have|there|with|but|in|at)\b)[^.;:]{0,40}$")
+_JOINED = re.compile(r"(?!.*\b(?:is|are|was|were|has|have|there|with|but|in|at)\b)(?:[^.;:]{0,40}|: )$")
 
 _SIDE = re.compile(
     r"\b(?:(?P<left>left(?:-sided)?|lingula\w*)|(?P<right>right(?:-sided)?)"
@@ -292,7 +296,9 @@ def mentions_prior(text: str) -> bool:
 
 _LEFT_OR_RIGHT = re.compile(r"\b(?:left|right)\b", re.IGNORECASE)
 _NEGATION = re.compile(
-    r"\b(?:no|not|without|negative|free of|clear of|absen(?:t|ce)|nor|neither|resolved|resolution)\b", re.IGNORECASE
+    r"\b(?:no|not|without|negative|free of|clear of|absen(?:t|ce)|nor|neither|none|resolved|resolution"
+    r"|been (?:\w+ly )?(?:excluded|ruled out))\b",
+    re.IGNORECASE,
 )
 _PRIOR = re.compile(
     r"\b(?:unchanged|stable|interval|previous(?:ly)?|prior|again|since|compar(?:ed|ison)|new|redemonstrat\w+|improved"
@@ -354,6 +360,10 @@ def _with_values(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
                 values[index] = NEGATED if kind == "gone" else UNCERTAIN
             end = mentions[index].start
     for index, (mention, following) in enumerate(itertools.pairwise(mentions)):
+        if mention.finding == following.finding and sentence.startswith(
+            ":", mention.end
+        ):  # "Pneumothorax: no pneumothorax."
+            values[index] = values[index + 1]
         alternative = _ALTERNATIVE.fullmatch(sentence[mention.end : following.start])
         if alternative and NEGATED not in values[index : index + 2]:
             values[index] = values[index + 1] = UNCERTAIN
