@@ -45,6 +45,10 @@ def test_switching_twice_gives_the_report_back():
         ("The heart is markedly enlarged.", "cardiomegaly", "The heart is mildly enlarged.", -1),
         ("A 1.2 cm nodule in the left lung.", "nodule", "A 2.4 cm nodule in the left lung.", 1),
         ("Right mass measuring 60 mm.", "mass", "Right mass measuring 30 mm.", -1),
+        ("A 6 x 4 cm mass.", "mass", "A 3 x 2 cm mass.", -1),
+        ("A 52 x 18 mm mass.", "mass", "A 26 x 9 mm mass.", -1),
+        ("A 6.0 cm x 4.2 cm mass.", "mass", "A 3.0 cm x 2.1 cm mass.", -1),
+        ("A nodule of 8 by 12 mm.", "nodule", "A nodule of 16 by 24 mm.", 1),
     ],
 )
 def test_sizes_go_to_the_other_end(text, finding, edited, direction):

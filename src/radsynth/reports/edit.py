@@ -12,6 +12,7 @@ from collections.abc import Callable
 from radsynth.reports.findings import (
     LENGTH,
     NEGATED,
+    NUMBER,
     PRESENT,
     SIZE,
     SIZE_WORDS,
@@ -108,7 +109,7 @@ def resized(text: str, finding: str) -> tuple[str, int] | None:
     """Change a finding's stated size: what is large becomes small, all else becomes large.
 
     Words of amount and degree are exchanged, lengths doubled below `TURN_MM` and halved above it, in every sentence
-    that states the finding.
+    that states the finding. A size in more directions than one goes by its largest number, and all its numbers change.
 
     Returns
     -------
@@ -203,7 +204,7 @@ def _sized(direction: int, finding: str) -> Callable[[re.Match[str]], str]:
 
 def _scaled(direction: int) -> Callable[[re.Match[str]], str]:
     def exchanged(match: re.Match[str]) -> str:
-        number = float(match[1]) * (2 if direction > 0 else 0.5)
-        return f"{number:.{1 if '.' in match[1] else 0}f} {match[2]}"
+        number = float(match[0]) * (2 if direction > 0 else 0.5)
+        return f"{number:.{1 if '.' in match[0] else 0}f}"
 
-    return exchanged
+    return lambda length: NUMBER.sub(exchanged, length[0])

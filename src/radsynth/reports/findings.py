@@ -215,8 +215,14 @@ _OF_SIZE = "|".join(f"(?P<{size}>{'|'.join(itertools.chain(*kinds.values()))})" 
 SIZE = re.compile(rf"\b(?:{_OF_SIZE})(?:-sized)?\b(?!-)", re.IGNORECASE)
 """One of `SIZE_WORDS`; its group is the size."""
 
-LENGTH = re.compile(r"\b(\d+(?:\.\d+)?) ?(mm|cm)\b", re.IGNORECASE)
-"""A measured length: number and unit."""
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+"""A number of a `LENGTH`."""
+
+LENGTH = re.compile(
+    rf"\b{NUMBER.pattern}(?:(?: ?(?:mm|cm))?(?: ?[x\u00d7] ?| by ){NUMBER.pattern}){{0,2}} ?(mm|cm)\b", re.IGNORECASE
+)
+"""A measured length (``4 cm``), or a size in two or three directions (``6 x 4 cm``, ``6 cm x 41 mm``); its group is
+the unit of the last number."""
 
 _MODERATE_MM = {"nodule": (10, 20), "mass": (30, 50)}
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
@@ -280,8 +286,8 @@ def names_side(text: str) -> bool:
 
 
 def lengths_mm(text: str) -> list[float]:
-    """The lengths that a text measures, in millimetres."""
-    return [float(number) * (10 if unit.lower() == "cm" else 1) for number, unit in LENGTH.findall(text)]
+    """The lengths that a text measures, in millimetres; of a size in more directions than one the largest."""
+    return [max(_directions_mm(size)) for size in LENGTH.finditer(text)]
 
 
 def has_negation(text: str) -> bool:
@@ -305,6 +311,11 @@ _PRIOR = re.compile(
     r"|improving|worsen(?:ed|ing)|increased|decreased|resolved|persist\w+|no (?:\w+ )?change)\b",
     re.IGNORECASE,
 )
+
+
+def _directions_mm(size: re.Match[str]) -> list[float]:
+    numbers = re.findall(rf"({NUMBER.pattern}) ?(mm|cm)?", size[0].lower())
+    return [float(number) * (10 if (unit or size[1].lower()) == "cm" else 1) for number, unit in numbers]
 
 
 @functools.lru_cache(maxsize=2**16)
