@@ -9,6 +9,7 @@ import pytest
 from radsynth.errors import RadsynthError
 from radsynth.reports.parse import parse_reports
 from radsynth.sources.chest_folder import read_chest_folder
+from radsynth.sources.ids import id_of
 from radsynth.sources.openi_xml import write_openi_xml
 
 
@@ -31,11 +32,13 @@ def test_a_table_gives_a_report_an_image(folder: Path) -> None:
     raw = read_chest_folder(folder)
     reports, quarantine = parse_reports(raw.reports)
     assert quarantine.empty
-    assert list(raw.images["image_id"]) == ["a", "sub_c"]
-    assert list(raw.images["member"]) == ["a.png", "sub/c.dcm"]
-    assert list(reports["findings"]) == ["Small <left> effusion, & more.", "Clear."]
-    assert [list(ids) for ids in reports["image_ids"]] == [["a"], ["sub_c"]]
-    assert list(raw.reports["subject_id"]) == ["a", "sub_c"]
+    assert dict(zip(raw.images["member"], raw.images["image_id"], strict=True)) == {
+        "a.png": id_of("a.png", "i"),
+        "sub/c.dcm": id_of("sub/c.dcm", "i"),
+    }
+    texts = dict(zip(reports["subject_id"], reports["findings"], strict=True))
+    assert texts == {id_of("a.png"): "Small <left> effusion, & more.", id_of("sub/c.dcm"): "Clear."}
+    assert {ids[0] for ids in reports["image_ids"]} == set(raw.images["image_id"])
 
 
 def test_rows_of_one_study_are_images_of_one_report(folder: Path) -> None:
@@ -46,19 +49,50 @@ def test_rows_of_one_study_are_images_of_one_report(folder: Path) -> None:
     )
     raw = read_chest_folder(folder)
     reports, _ = parse_reports(raw.reports)
-    assert list(raw.reports["report_id"]) == ["s1", "s2"]
-    assert list(raw.reports["subject_id"]) == ["p1", "p1"]
-    assert list(reports["image_ids"][0]) == ["a", "b"]
-    assert dict(zip(raw.images["image_id"], raw.images["view_hint"], strict=True)) == {
-        "a": "frontal",
-        "b": "lateral",
-        "sub_c": "unknown",
+    assert set(raw.reports["report_id"]) == {id_of("s1", "r"), id_of("s2", "r")}
+    assert list(raw.reports["subject_id"]) == [id_of("p1")] * 2
+    assert {len(ids) for ids in reports["image_ids"]} == {1, 2}
+    assert dict(zip(raw.images["member"], raw.images["view_hint"], strict=True)) == {
+        "a.png": "frontal",
+        "b.jpg": "lateral",
+        "sub/c.dcm": "unknown",
     }
+
+
+def test_names_of_files_subjects_and_studies_stay_in_the_raw_tables(folder: Path) -> None:
+    (folder / "Doe_John.png").write_bytes(b"x")
+    write_table(folder, "image,findings,impression,study,subject\nDoe_John.png,Clear.,,Doe CT,Doe John\na.png,,,,\n")
+    raw = read_chest_folder(folder)
+    assert "Doe" not in raw.reports.to_csv()
+    assert "Doe" not in raw.images.drop(columns="member").to_csv()
+    reports, quarantine = parse_reports(raw.reports)
+    assert "Doe" not in reports.to_csv()
+    assert list(quarantine["path"]) == [f"{folder / 'table.csv'}, line 3"]
+
+
+def test_names_in_xml_become_digests_and_open_i_numbers_stay(folder: Path) -> None:
+    for name in ("Doe_John.png", "CXR1_1_IM-0001-3001.png"):
+        (folder / name).write_bytes(b"x")
+    ours, theirs = (
+        write_openi_xml(report_id, findings="A <small> effusion.", impression="Effusion.", image_ids=[image_id])
+        for report_id, image_id in (("Doe", "Doe_John"), ("CXR1", "CXR1_1_IM-0001-3001"))
+    )
+    (folder / "Doe.xml").write_bytes(ours)
+    (folder / "1.xml").write_bytes(theirs)
+    raw = read_chest_folder(folder)
+    assert theirs in set(raw.reports["xml"])
+    reports, quarantine = parse_reports(raw.reports)
+    assert quarantine.empty
+    assert set(reports["findings"]) == {"A <small> effusion."}
+    images = dict(zip(reports["report_id"], reports["image_ids"].map(list), strict=True))
+    assert images == {"CXR1": ["CXR1_1_IM-0001-3001"], id_of("Doe", "r"): [id_of("Doe_John", "i")]}
+    assert set(images["CXR1"] + images[id_of("Doe", "r")]) <= set(raw.images["image_id"])
+    assert "Doe" not in reports.to_csv() + raw.images.drop(columns="member").to_csv()
 
 
 def test_a_study_with_two_texts_is_refused_with_its_lines(folder: Path) -> None:
     write_table(folder, "image,findings,impression,study\na.png,Clear.,,s\nb.jpg,Effusion.,,s\n")
-    with pytest.raises(RadsynthError, match=r"table.csv, lines 2 and 3: study 's' has two different texts"):
+    with pytest.raises(RadsynthError, match=r"table.csv, lines 2 and 3: a study has two different texts"):
         read_chest_folder(folder)
 
 
@@ -68,7 +102,7 @@ def test_images_outside_missing_or_named_twice_are_quarantined(folder: Path) -> 
     names = ["a.png", "../secret.png", "/etc/passwd", "no.png", "a.png", "table.csv", "link.png"]
     write_table(folder, "image,findings,impression\n" + "".join(f"{name},Clear.,\n" for name in names))
     raw = read_chest_folder(folder)
-    assert list(raw.images["image_id"]) == ["a"]
+    assert list(raw.images["member"]) == ["a.png"]
     assert list(raw.quarantine["reason"]) == [
         *(
             "file_link",
@@ -83,7 +117,7 @@ def test_images_outside_missing_or_named_twice_are_quarantined(folder: Path) -> 
 
 
 def test_without_a_table_open_i_files_are_read(folder: Path) -> None:
-    xml = write_openi_xml("CXR7", findings="Clear.", impression="", image_ids=["b", "c"])
+    xml = write_openi_xml("CXR7", findings="Clear.", impression="", image_ids=["CXR7_IM-0001-1001"])
     (folder / "7.xml").write_bytes(xml)
     (folder / "sub/a.png").unlink()
     raw = read_chest_folder(folder)
@@ -93,7 +127,7 @@ def test_without_a_table_open_i_files_are_read(folder: Path) -> None:
         "name": "",
         "xml": xml,
     }
-    assert list(raw.images["image_id"]) == ["a", "b", "c"]
+    assert set(raw.images["image_id"]) == {id_of(name, "i") for name in "abc"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from radsynth.radiographs.write import stored_values
 from radsynth.reports.findings import label_text
 from radsynth.reports.parse import parse_reports
 from radsynth.sources.chest_folder import read_chest_folder
+from radsynth.sources.ids import id_of
 from radsynth.use import dataset, generate, training_set
 from radsynth.use.judge import Judge
 from radsynth.use.training_set import Wanted, agrees, bars, read_plan, write_words
@@ -51,7 +52,7 @@ def test_the_folder_source_reads_back_what_was_accepted(asked, split_judge, tmp_
     reports, refused = parse_reports(raw.reports)
     assert len(refused) == 0
     assert reports["usable"].all()
-    rows = {row["study"]: row for row in table(tmp_path / "set" / "images" / "labels.csv")}
+    rows = {id_of(row["study"], "r"): row for row in table(tmp_path / "set" / "images" / "labels.csv")}
     for report in reports.to_dict("records"):
         row = rows[report["report_id"]]
         for finding in FINDINGS:

@@ -6,12 +6,12 @@ goes on from here is a digest of them, and no DICOM patient tag is read.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES
+from radsynth.sources.ids import id_of
 from radsynth.volumes.io import SUFFIXES, stem
 
 if TYPE_CHECKING:
@@ -71,16 +71,11 @@ def list_brain_folder(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             )
     rows = []
     for (modality, name), path in found.items():
-        subject = subject_of(name)
+        subject = id_of(name)
         paired = ("MR", name) in found and ("CT", name) in found
         rows.append((f"{subject}-{modality.lower()}", subject, modality, str(path), "", paired))
     volumes = pd.DataFrame(rows, columns=list(RAW_VOLUMES.columns)).sort_values("volume_id", ignore_index=True)
     return volumes, pd.DataFrame(refused, columns=list(QUARANTINE.columns))
-
-
-def subject_of(name: str) -> str:
-    """A subject id that does not tell the name it stands for."""
-    return "s" + hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def _refusal(path: Path, reason: str, message: str) -> dict[str, str]:

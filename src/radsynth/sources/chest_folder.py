@@ -1,4 +1,8 @@
-"""A folder of chest X-rays with reports: Open-i XML files, or one CSV table of image, findings and impression."""
+"""A folder of chest X-rays with reports: Open-i XML files, or one CSV table of image, findings and impression.
+
+Names of files, subjects and studies may be patients' names: what goes on from here is a digest of them, or an Open-i
+number. Which file an image id stands for is in ``data/raw/chest/images.parquet`` alone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from radsynth.errors import RadsynthError
+from radsynth.errors import InputRefused, RadsynthError
+from radsynth.reports.parse import parse_report
+from radsynth.sources.ids import id_of, openi_id
 from radsynth.sources.openi_xml import write_openi_xml
 from radsynth.sources.raw_chest import (
     IMAGE_SUFFIXES,
@@ -33,7 +39,7 @@ def read_chest_folder(folder: str | Path) -> RawChest:
     With one ``.csv`` file in the folder, its columns are image (path inside the folder), findings, impression, and, if
     it has them, subject, study and view (frontal, lateral, PA, AP). Rows of one study are images of one report, whose
     texts must agree. Without it the folder's ``.xml`` files are read as Open-i reports; they name images by the stem of
-    the file, and each study is a subject.
+    the file, and each study is a subject. Ids are digests of names (`radsynth.sources.ids`), but for Open-i's own.
 
     Raises
     ------
@@ -57,13 +63,26 @@ def _from_xml(folder: Path) -> RawChest:
     rejected: list[Rejected] = []
     reports = []
     for name, xml in read_report_files(folder, rejected):
-        report_id = report_id_of(xml, name)
-        reports.append((report_id, report_id, name, xml))
+        report_id = openi_id(report_id_of(xml, name), "r")
+        reports.append((report_id, report_id, name, _without_names(xml, name)))
     images = [
-        (path.stem, str(folder), path.relative_to(folder).as_posix(), "unknown")
+        (openi_id(path.stem, "i"), str(folder), path.relative_to(folder).as_posix(), "unknown")
         for path in find_files(folder, IMAGE_SUFFIXES, "image", rejected)
     ]
     return raw_chest(reports, images, rejected)
+
+
+def _without_names(xml: bytes, name: str) -> bytes:
+    """The report, written anew where its ids are no Open-i numbers; one that cannot be parsed stays to be refused."""
+    try:
+        report = parse_report(xml, name)
+    except InputRefused:
+        return xml
+    report_id = openi_id(report.report_id, "r")
+    image_ids = tuple(openi_id(image_id, "i") for image_id in report.image_ids)
+    if (report_id, image_ids) == (report.report_id, report.image_ids):
+        return xml
+    return write_openi_xml(**report._replace(report_id=report_id, image_ids=image_ids)._asdict())
 
 
 def _from_table(folder: Path, table: Path) -> RawChest:
@@ -81,20 +100,19 @@ def _from_table(folder: Path, table: Path) -> RawChest:
             rejected.append(Rejected(f"{where}: {shown}", "image", "quarantined", reason, message))
             continue
         used.add(name)
-        image_id = Path(name).with_suffix("").as_posix().replace("/", "_")
-        study_id = row["study"] or image_id
-        texts = row["findings"], row["impression"], row["subject"] or study_id
-        known = studies.setdefault(study_id, (texts, [], line))
+        image_id, study = id_of(name, "i"), row["study"] or name
+        texts = row["findings"], row["impression"], id_of(row["subject"] or study)
+        known = studies.setdefault(id_of(study, "r"), (texts, [], line))
         if known[0] != texts:
             where = f"{table}, lines {known[2]} and {line}"
-            raise RadsynthError(f"study {study_id!r} has two different texts or subjects", where=where)
+            raise RadsynthError("a study has two different texts or subjects", where=where)
         known[1].append(image_id)
         images.append((image_id, str(folder), name, _VIEWS.get(row["view"].lower(), "unknown")))
     reports = [
         (
             study_id,
             subject,
-            f"{table}#{study_id}",
+            f"{table}, line {line}",
             write_openi_xml(
                 study_id,
                 findings=findings,
@@ -104,7 +122,7 @@ def _from_table(folder: Path, table: Path) -> RawChest:
                 title="Report from a table",
             ),
         )
-        for study_id, ((findings, impression, subject), image_ids, _) in studies.items()
+        for study_id, ((findings, impression, subject), image_ids, line) in studies.items()
     ]
     return raw_chest(reports, images, rejected)
 

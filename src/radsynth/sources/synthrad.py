@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import RAW_VOLUMES
-from radsynth.sources.brain_folder import subject_of
+from radsynth.sources.ids import id_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ def list_synthrad(folder: str | Path, *, seed: int, paired_share: float = PAIRED
         paired = index < held_out
         modalities = ("MR", "CT") if paired else (("MR", "CT")[(index - held_out) % 2],)
         for modality in modalities:
-            subject = subject_of(patient.name)
+            subject = id_of(patient.name)
             path, mask = _volume(patient, modality.lower()), _volume(patient, "mask")
             rows.append((f"{subject}-{modality.lower()}", subject, modality, str(path), str(mask or ""), paired))
     return pd.DataFrame(rows, columns=list(RAW_VOLUMES.columns)).sort_values("volume_id", ignore_index=True)
