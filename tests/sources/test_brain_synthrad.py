@@ -39,6 +39,12 @@ def test_patients_directly_in_the_folder_and_mha_are_found(tmp_path):
     assert len(list_synthrad(make(tmp_path, "abcd", ending=".mha"), seed=1)) == 6
 
 
+def test_what_is_no_brain_is_passed_over(patients):
+    brains = list_synthrad(patients, seed=7)
+    make(patients, ["Task1/pelvis/1PA001", "Task1/Abdomen/1ABA001", "Task1/TH/1THA001", "Task1/HN/1HNA001"])
+    assert list_synthrad(patients, seed=7).equals(brains)
+
+
 def test_folders_without_both_modalities_do_not_count(patients):
     for name in ("overview", "1BA900"):
         (patients / "Task1" / "brain" / name).mkdir()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PAIRED_SHARE = 0.25
 ENDINGS = (".nii.gz", ".mha")
 DEPTHS = ("*", "*/*", "*/*/*")
+OTHER_REGIONS = {"pelvis", "ab", "abdomen", "th", "thorax", "hn"}
+"""Folders, in small letters, of what is no brain in SynthRAD2023 and 2025 (HN: head and neck)."""
 
 
 def list_synthrad(folder: str | Path, *, seed: int, paired_share: float = PAIRED_SHARE) -> pd.DataFrame:
@@ -34,7 +36,8 @@ def list_synthrad(folder: str | Path, *, seed: int, paired_share: float = PAIRED
     Parameters
     ----------
     folder
-        Holds the patients' folders, directly or as ``Task1/brain/<patient>``.
+        Holds the patients' folders, directly or as ``Task1/brain/<patient>``; what is below a folder of
+        `OTHER_REGIONS` in it is passed over.
     seed
         Decides who contributes what; the same patients and seed give the same answer.
     paired_share
@@ -54,7 +57,13 @@ def list_synthrad(folder: str | Path, *, seed: int, paired_share: float = PAIRED
 
     folder = Path(folder)
     patients = sorted(
-        {path.parent for depth in DEPTHS for path in folder.glob(f"{depth}/mr.*") if _volume(path.parent, "ct")}
+        {
+            path.parent
+            for depth in DEPTHS
+            for path in folder.glob(f"{depth}/mr.*")
+            if _volume(path.parent, "ct")
+            and OTHER_REGIONS.isdisjoint(part.lower() for part in path.relative_to(folder).parts)
+        }
     )
     patients = [patient for patient in patients if _volume(patient, "mr")]
     if len(patients) < 4:
