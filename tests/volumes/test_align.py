@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 
 from radsynth.errors import RadsynthError
+from radsynth.files import sha256_of
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES, VOLUMES
 from radsynth.volumes.align import align, align_new_mr, grid_affine
 from radsynth.volumes.common_grid import FILE, read_common_grid
 from radsynth.volumes.geometry import Volume, apply, rotation_angle_deg, to_native
-from radsynth.volumes.io import read_volume, write_nifti
+from radsynth.volumes.io import read_volume, source_sha256, write_nifti
 
 SIZE, SPACING = (56, 60, 36), (4.0, 4.0, 6.0)
 OUTPUTS = ("mr.npy", "ct.npy", "mr_depth_mm.npy", "ct_depth_mm.npy")
@@ -81,6 +82,16 @@ def test_a_new_mr_takes_the_same_steps_bit_by_bit(raw, aligned):
     np.testing.assert_array_equal(found.image, np.load(aligned / "mr.npy")[known["row"]])
     np.testing.assert_array_equal(found.depth_mm, np.load(aligned / "mr_depth_mm.npy")[known["row"]])
     assert found.row["native_to_reference"] == known["native_to_reference"].tolist()
+
+
+@pytest.mark.slow
+def test_a_header_with_its_voxels_beside_is_named_by_both(aligned, tmp_path):
+    import SimpleITK as sitk
+
+    volumes = VOLUMES.read(aligned / "volumes.parquet").set_index("volume_id")
+    sitk.WriteImage(sitk.ReadImage(volumes.loc["b-mr", "native_path"]), str(tmp_path / "b.mhd"))
+    found = align_new_mr(tmp_path / "b.mhd", read_common_grid(aligned / FILE)).row["source_sha256"]
+    assert found == source_sha256(tmp_path / "b.mhd") != sha256_of(tmp_path / "b.mhd")
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ import pytest
 import SimpleITK as sitk
 
 from radsynth.errors import InputQuarantined, InputRefused
+from radsynth.files import sha256_of
 from radsynth.volumes.geometry import sitk_affine
-from radsynth.volumes.io import Volume, check_volume, read_volume, stem, write_nifti
+from radsynth.volumes.io import Volume, check_volume, read_volume, source_sha256, stem, write_nifti
 
 VOXELS = np.random.default_rng(1).integers(-1000, 2000, (6, 7, 8)).astype(np.int16)
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 0, 3, -40], [0, 1.5, 0, 20], [0, 0, 0, 1]])
@@ -258,6 +259,17 @@ def test_data_beside_the_header_are_read(tmp_path):
     (tmp_path / "v.raw").write_bytes(RAW)
     np.testing.assert_array_equal(read_volume(meta(tmp_path, "v.raw", name="v.mhd")).voxels, VOXELS)
     np.testing.assert_array_equal(read_volume(nrrd(tmp_path, data_file="v.raw", name="v.nhdr")).voxels, VOXELS)
+
+
+def test_a_volume_is_named_by_its_voxels_wherever_they_lie(tmp_path):
+    inside = [meta(tmp_path, payload=RAW), nrrd(tmp_path, RAW)]
+    assert [source_sha256(path) for path in inside] == [sha256_of(path) for path in inside]
+    beside = [meta(tmp_path, "v.raw", name="v.mhd"), nrrd(tmp_path, data_file="v.raw", name="v.nhdr")]
+    (tmp_path / "v.raw").write_bytes(RAW)
+    before = [source_sha256(path) for path in beside]
+    assert before == [source_sha256(path) for path in beside]
+    (tmp_path / "v.raw").write_bytes(RAW[::-1])
+    assert all(source_sha256(path) != was for path, was in zip(beside, before, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,8 @@ def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
 
     A training volume counts where its file is still the one that was learned from.
     """
-    from radsynth.files import sha256_of
     from radsynth.schemas import VOLUMES
+    from radsynth.volumes.io import source_sha256
 
     table = VOLUMES.read(kept_file(root, digests, "data/brain/aligned", "volumes.parquet"))
     manifest = VOLUMES.read(kept_file(root, digests, "data/brain/manifest.parquet"))
@@ -142,7 +142,7 @@ def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
     there = [
         (row["modality"], str(root / row["native_path"]))
         for row in rows
-        if (root / row["native_path"]).exists() and sha256_of(root / row["native_path"]) == row["source_sha256"]
+        if (root / row["native_path"]).exists() and source_sha256(root / row["native_path"]) == row["source_sha256"]
     ]
     if not there:
         raise RadsynthError(

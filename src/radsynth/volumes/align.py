@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radsynth.errors import InputRefused, RadsynthError
-from radsynth.files import atomic_folder, sha256_of
+from radsynth.files import atomic_folder
 from radsynth.processes import mapper
 from radsynth.progress import track
 from radsynth.schemas import QUARANTINE, VOLUMES
@@ -23,7 +23,7 @@ from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
 from radsynth.volumes.geometry import Volume, anti_aliased, canonical, resample
 from radsynth.volumes.head import depth_mm, distance_mm
 from radsynth.volumes.intensity import HU_RANGE, bias_field, clip_hu, mr_range, scale_mr
-from radsynth.volumes.io import read_volume
+from radsynth.volumes.io import read_volume, source_sha256
 from radsynth.volumes.registration import (
     Head,
     moved,
@@ -222,7 +222,7 @@ def align_volume(
         "grid_affine": grid.ravel().tolist(),
         "registration_metric": metric,
         "native_path": str(raw["path"]),
-        "source_sha256": sha256_of(raw["path"]),
+        "source_sha256": source_sha256(raw["path"]),
     }
     return Aligned(np.ascontiguousarray(image.transpose(2, 1, 0)), np.ascontiguousarray(depth.transpose(2, 1, 0)), row)
 

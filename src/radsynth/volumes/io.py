@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from radsynth.errors import InputRefused
+from radsynth.files import sha256_of
 from radsynth.volumes.geometry import Volume
 from radsynth.volumes.nifti import read_nifti, write_nifti
 from radsynth.volumes.payload import check_voxels
 
-__all__ = ["SUFFIXES", "Volume", "check_series", "check_volume", "read_volume", "stem", "write_nifti"]
+__all__ = ["SUFFIXES", "Volume", "check_series", "check_volume", "read_volume", "source_sha256", "stem", "write_nifti"]
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
 """Endings of volume files, longest first."""
@@ -70,6 +72,23 @@ def check_volume(path: str | Path) -> None:
 def check_series(folder: str | Path) -> None:
     """Raise `InputRefused` or `InputQuarantined` where a DICOM series must not, or cannot, be used."""
     read_volume(folder)
+
+
+def source_sha256(path: str | Path) -> str:
+    """SHA-256 of a volume as it is stored: of its file, its series' folder, or its header and the data file beside it.
+
+    Raises
+    ------
+    InputRefused
+        See `radsynth.volumes.metaimage.data_file`.
+    """
+    path = Path(path)
+    if path.is_file() and path.name.lower().endswith((".mha", ".mhd", ".nrrd", ".nhdr")):
+        from radsynth.volumes.metaimage import data_file
+
+        if data := data_file(path):
+            return hashlib.sha256(f"{sha256_of(path)}\n{sha256_of(data)}\n".encode()).hexdigest()
+    return sha256_of(path)
 
 
 def stem(path: str | Path) -> str:

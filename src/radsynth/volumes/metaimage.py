@@ -12,6 +12,7 @@ NRRD format, https://teem.sourceforge.net/nrrd/format.html
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 from typing import BinaryIO
 
@@ -186,6 +187,23 @@ def read_nrrd(path: Path) -> Volume:
             kind,
         )
     return Volume(voxels, np.diag([*_NRRD_SPACES[space], 1.0]) @ affine, "", str(path))
+
+
+def data_file(path: Path) -> Path | None:
+    """The file beside a header that holds its voxels; None where they follow the header in the same file.
+
+    Raises
+    ------
+    InputRefused
+        ``*_header`` where it is no text, ``*_data_file_outside``.
+    """
+    kind, separator = ("metaimage", "=") if path.name.lower().endswith((".mha", ".mhd")) else ("nrrd", ":")
+    with open_regular(path, kind) as file:
+        for line in itertools.takewhile(str.strip, _lines(file, kind, path)):
+            name, _, value = line.partition(separator)
+            if name.strip().lower() in ("elementdatafile", "data file", "datafile"):
+                return None if value.strip().upper() in ("", "LOCAL") else beside(path, value.strip(), kind)
+    return None
 
 
 def _lines(file: BinaryIO, kind: str, path: Path):
