@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from radsynth.errors import NonFiniteLoss
+from radsynth.training import loop
 from radsynth.training.device import pick_device
 from radsynth.training.ema import Ema
 from radsynth.training.loop import Follow, Outcome, Phase, train
 from radsynth.training.sampler import batch_indices
 
 
-def line_fit(images: int, folder: Path | None, stop_at: int | None = None, score: str | None = "error") -> Outcome:
+def line_fit(
+    images: int,
+    folder: Path | None,
+    stop_at: int | None = None,
+    score: str | None = "error",
+    validate_images: int = 100,
+    log_images: int | None = None,
+) -> Outcome:
     """Fit a line with noise in every step, so that lost random state would show."""
     torch.manual_seed(3)
     x = torch.randn(50, 4)
@@ -48,8 +57,9 @@ def line_fit(images: int, folder: Path | None, stop_at: int | None = None, score
         checkpoint_folder=folder,
         checkpoint_images=60,
         validate=validate,
-        validate_images=100,
+        validate_images=validate_images,
         score=score,
+        log_images=log_images,
     )
 
 
@@ -62,6 +72,44 @@ def test_killed_training_continues_to_the_same_bits(tmp_path: Path) -> None:
     assert resumed.history == whole.history
     assert resumed.best_images_seen == whole.best_images_seen
     assert all(torch.equal(resumed.best[name], whole.best[name]) for name in whole.best)
+
+
+def test_a_validation_stands_in_the_row_of_its_own_images_seen(tmp_path: Path) -> None:
+    rows = line_fit(400, None, validate_images=60, log_images=100).history
+    assert [row["images_seen"] for row in rows] == [60, 100, 120, 180, 200, 240, 300, 360, 400]
+    assert [row["images_seen"] for row in rows if "error" in row] == [60, 120, 180, 240, 300, 360, 400]
+    assert [row["images_seen"] for row in rows if "mse" in row] == [100, 200, 300, 400]
+    with pytest.raises(KeyboardInterrupt):
+        line_fit(400, tmp_path, stop_at=240, validate_images=60, log_images=100)
+    assert line_fit(400, tmp_path, validate_images=60, log_images=100).history == rows
+
+
+def test_a_validation_in_the_middle_of_a_row_takes_no_time_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(loop, "time", clock)
+
+    def accumulate(_: None) -> dict[str, Tensor]:
+        clock.now += 1
+        return {}
+
+    def validate(_: int) -> dict[str, float]:
+        clock.now += 100
+        return {"error": 0.0}
+
+    outcome = train(
+        what="x",
+        phases=[Phase("idle", (), torch.optim.SGD(nn.Linear(1, 1).parameters()), accumulate)],
+        batch_at=lambda seen: None,
+        batch_size=1,
+        images_seen=20,
+        device=pick_device(),
+        state={},
+        result=dict,
+        validate=validate,
+        validate_images=7,
+        log_images=10,
+    )
+    assert [row["images_per_second"] for row in outcome.system] == [1.0, 1.0]
 
 
 def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ class Follow:
 
 @dataclass
 class Outcome:
-    """What training leaves: the curves, and the weights that validation chose (the last ones without validation)."""
+    """What training leaves: the curves, and the weights that validation chose (the last ones without validation).
+
+    A row of `history` holds the mean losses since the one before, or the figures of a validation, or both.
+    """
 
     history: list[dict[str, float]]
     system: list[dict[str, float]]
@@ -154,13 +157,16 @@ def train(
                 system.append({"images_seen": seen, **_system_figures((seen - window_seen) / seconds)})
                 sums, window_start, window_seen = {}, time.monotonic(), seen
             if validate and (done or _passed(seen, batch_size, validate_images)):
+                paused = time.monotonic()
                 with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                     figures = validate(seen)
+                if not history or history[-1]["images_seen"] != seen:
+                    history.append({"images_seen": seen})
                 history[-1] |= figures
                 if score is None or best_score is None or figures[score] < best_score:
                     best_seen, best = seen, {k: v.detach().clone().cpu() for k, v in result().items()}
                     best_score = None if score is None else figures[score]
-                window_start = time.monotonic()
+                window_start += time.monotonic() - paused
             if checkpoint_folder and not done and device.rank == 0 and _passed(seen, batch_size, checkpoint_images):
                 progress = {
                     "seen": seen,
