@@ -1,5 +1,6 @@
 import pytest
 
+from radsynth.errors import RadsynthError
 from radsynth.processor import gains_by_bfloat16
 from radsynth.training import device as device_module
 from radsynth.training.device import pick_device
@@ -31,3 +32,11 @@ def test_bfloat16_is_used_where_it_is_faster(no_gpu, monkeypatch, capsys, capabi
 def test_float32_is_left_as_it_is(no_gpu, capsys):
     assert pick_device().precision == "32-true"
     assert capsys.readouterr().err == ""
+
+
+def test_several_processes_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert pick_device().precision == "32-true"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RadsynthError, match=r"one GPU.*WORLD_SIZE=2.*without torchrun"):
+        pick_device()

@@ -143,7 +143,7 @@ def train(
             batch = upcoming.result()
             upcoming = ahead.submit(batch_at, seen + batch_size)
             for phase in phases:
-                _move(phase, batch, seen, phases, device, sums)
+                _move(phase, batch, seen, phases, sums)
             seen += batch_size
             for pair in follow:
                 pair.ema.update(pair.network, batch_size, seen)
@@ -167,7 +167,7 @@ def train(
                     best_seen, best = seen, {k: v.detach().clone().cpu() for k, v in result().items()}
                     best_score = None if score is None else figures[score]
                 window_start += time.monotonic() - paused
-            if checkpoint_folder and not done and device.rank == 0 and _passed(seen, batch_size, checkpoint_images):
+            if checkpoint_folder and not done and _passed(seen, batch_size, checkpoint_images):
                 progress = {
                     "seen": seen,
                     "history": history,
@@ -194,9 +194,7 @@ def forget_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _move(
-    phase: Phase, batch: Batch, seen: int, phases: list[Phase], device: Device, sums: dict[str, tuple[Tensor, int]]
-) -> None:
+def _move(phase: Phase, batch: Batch, seen: int, phases: list[Phase], sums: Sums) -> None:
     for other in phases:
         for module in other.modules:
             module.requires_grad_(False)
@@ -216,7 +214,6 @@ def _move(
             f"loss {', '.join(bad)} of phase {phase.name} is not finite after {seen} images",
             next_step="lower the learning rate or look at the data",
         )
-    device.sum_gradients(phase.modules)
     if phase.max_gradient_norm:
         parameters = [p for module in phase.modules for p in module.parameters()]
         torch.nn.utils.clip_grad_norm_(parameters, phase.max_gradient_norm)
