@@ -18,6 +18,8 @@ from radsynth.files import atomic_folder, read_json, sha256_of
 from radsynth.training.loop import Outcome
 
 _CODE = Path(__file__).resolve().parent.parent
+_TRAINS = ("networks/*.py", "losses/*.py", "reports/*.py", "training/*.py", "vocabulary.py")
+"""The code that decides what a training gives; targets come from the vocabulary, texts and tokens from reports."""
 
 
 def fingerprint(settings: dict[str, Any], data: list[Path]) -> str:
@@ -35,8 +37,8 @@ def fingerprint(settings: dict[str, Any], data: list[Path]) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in data:
         digest.update(sha256_of(path).encode())
-    for room in ("networks", "losses", "training"):
-        for file in sorted((_CODE / room).glob("*.py")):
+    for pattern in _TRAINS:
+        for file in sorted(_CODE.glob(pattern)):
             digest.update(file.name.encode() + sha256_of(file).encode())
     return digest.hexdigest()[:16]
 
