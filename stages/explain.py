@@ -40,11 +40,9 @@ def explain_chest(own: Explain, seed: int) -> Found:
     sets = load_chest("data/chest/manifest.parquet", "data/chest/xrays", "data/chest/embeddings", drawer.views)
     split = "test" if "test" in sets else "train"
     validation = sets.get("validation", sets["train"])
-    about_judge = load_model("models/classifier")[1]
     chest = Chest(
         judge=load_findings("models/classifier"),
-        learned=about_judge["learned"],
-        thresholds=about_judge["thresholds"],
+        thresholds=load_model("models/classifier")[1]["thresholds"],
         gan=drawer.gan,
         encoder=drawer.encoder,
         data=sets[split],

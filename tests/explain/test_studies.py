@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -10,7 +11,11 @@ from torch import nn
 from radsynth.explain.faithfulness import deletion_insertion, road
 from radsynth.explain.planted import other_side, stripes
 from radsynth.explain.randomisation import cascade, rank_correlations, structural_similarities
+from radsynth.explain.study import verdict_figures
 from radsynth.explain.verdicts import allowed_zone, tally, verdicts
+from radsynth.networks.classifier import FindingsClassifier
+from radsynth.training.chest_data import ChestSet
+from radsynth.vocabulary import FINDINGS
 
 
 class Corner(nn.Module):
@@ -122,7 +127,29 @@ def test_a_verdict_needs_both_the_judge_and_the_place() -> None:
     assert table["accepted"].tolist() == [True, False, False]
     assert tally(table) == [
         {
-            "finding": "effusion", "judged": True, "drawn": 3, "judge_agrees": 2,
+            "finding": "effusion", "drawn": 3, "judge_agrees": 2,
             "in_zone": 2, "accepted": 1, "rejected": 2
         }
     ]  # fmt: skip
+
+
+def test_a_finding_that_the_judge_cannot_judge_does_not_count() -> None:
+    frame = pd.DataFrame({"image_id": list("abcd"), "subject_id": list("abcd"), "image_row": range(4)})
+    frame[[f"label_{finding}" for finding in FINDINGS]] = np.int8(0)
+    frame["label_effusion"], frame["label_mass"] = np.int8([1, 1, 0, 0]), np.int8([0, 0, 1, 0])
+    pixels = np.random.default_rng(0).integers(0, 60_000, (4, 32, 32)).astype(np.uint16)
+    data = ChestSet(frame, pixels, None)
+    drawn = data.pictures(np.arange(4))[:, 0].numpy()
+    stated = [(0, "effusion", "left"), (1, "effusion", "left"), (2, "mass", "")]
+    torch.manual_seed(0)
+    figures, table, tables = verdict_figures(
+        FindingsClassifier(len(FINDINGS), 4).eval(), {"effusion": 1e6}, data, drawn, stated,
+        lambda finding, side: np.ones((32, 32), bool), "blocks.2", "hirescam", "test", 0, 20,
+    )  # fmt: skip
+    assert table["finding"].tolist() == ["effusion", "effusion"]
+    assert [row["finding"] for row in tables["marker_verdicts"]] == ["effusion"]
+    for share, seen in (("marker_agrees", 0), ("marker_accepted", 0), ("marker_in_zone", 1)):
+        figure = figures[share]
+        assert (figure["value"], figure["floor"]["value"], figure["worst_case"]["value"], figure["n"]) == (
+            seen, seen, seen, 2,
+        )  # fmt: skip

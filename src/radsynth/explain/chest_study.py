@@ -38,10 +38,8 @@ class Chest:
 
     Parameters
     ----------
-    learned
-        Findings that the judge has learned.
     thresholds
-        Logit of each above which the judge sees it, chosen on validation.
+        Logit of each finding above which the judge sees it, chosen on validation; of others it says nothing.
     data, lesions
         The pictures of `split`, and their true lesions of `LOCAL` findings; none where the source knows no masks.
     validation, chosen_on
@@ -51,7 +49,6 @@ class Chest:
     """
 
     judge: FindingsClassifier
-    learned: list[str]
     thresholds: dict[str, float]
     gan: ReportGan
     encoder: TextEncoder
@@ -243,12 +240,18 @@ def markers(chest: Chest, drawn: np.ndarray, judged: Choice) -> Found:
             "it is no reading by a radiologist."
         ]
     )
-    if any(finding in chest.learned for _, finding, _ in chest.stated):
+    findings = {finding for _, finding, _ in chest.stated}
+    if findings & set(chest.thresholds):
         found.figures, by_picture, found.tables = study.verdict_figures(
-            chest.judge, chest.learned, chest.thresholds, chest.data, drawn, chest.stated, chest.zone_of, *judged,
-            **chest.told,
-        )  # fmt: skip
+            chest.judge, chest.thresholds, chest.data, drawn, chest.stated, chest.zone_of, *judged, **chest.told
+        )
         found.tables["marker_verdicts_by_picture"] = by_picture.to_dict("records")
+    silent = sorted(findings - set(chest.thresholds))
+    if silent:
+        found.notes.append(
+            f"No verdict on {', '.join(silent)}: the judge has not learned it, or too few are in the "
+            "validation split to choose a threshold."
+        )
     return found
 
 

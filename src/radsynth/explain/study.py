@@ -482,7 +482,6 @@ def counterfactuals(
 
 def verdict_figures(
     judge: FindingsClassifier,
-    learned: Sequence[str],
     thresholds: dict[str, float],
     data: ChestSet,
     drawn: np.ndarray,
@@ -505,9 +504,9 @@ def verdict_figures(
     drawn
         (len(data), S, S), one a report.
     stated
-        (index into `data`, finding, side).
+        (index into `data`, finding, side); findings without a threshold are left out, at least one has one.
     """
-    stated = [case for case in stated if case[1] in learned]
+    stated = [case for case in stated if case[1] in thresholds]
     rows = np.array([i for i, _, _ in stated])
     findings = [f for _, f, _ in stated]
     columns = np.array([FINDINGS.index(f) for f in findings])
@@ -538,8 +537,9 @@ def verdict_figures(
         f"marker_{column}": entry(
             mean("drawn", column), split=split, seeds=[seed], floor=mean("real", column),
             worst_case=mean("mismatched", column),
-            definition=f"share of the findings stated by the reports of drawn pictures {text}; floor: real pictures; "
-            "worst case: pictures drawn for reports without the finding",
+            definition=f"share of the findings stated by the reports of drawn pictures {text}; findings for which the "
+            "judge has no threshold are left out; floor: real pictures; worst case: pictures drawn for reports without "
+            "the finding",
         )
         for column, text in said.items()
     }  # fmt: skip

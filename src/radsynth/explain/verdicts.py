@@ -44,7 +44,7 @@ def verdicts(
     Parameters
     ----------
     findings
-        Of each row.
+        Of each row; only those that have a threshold can be judged.
     logits
         (n,) the judge's, of that finding.
     maps, zones
@@ -53,25 +53,23 @@ def verdicts(
     Returns
     -------
     pandas.DataFrame
-        `finding`, `logit`, `judged`, `agrees` (the judge sees it; true where it was not judged), `in_zone` (the map's
-        highest place lies in the zone), `accepted` (both).
+        `finding`, `logit`, `agrees` (the judge sees it), `in_zone` (the map's highest place lies in the zone),
+        `accepted` (both).
     """
     rows: list[dict[str, Any]] = []
     for finding, logit, evidence, zone in zip(findings, logits, maps, zones, strict=True):
-        judged = finding in thresholds
-        sees = bool(logit >= thresholds[finding]) if judged else True
+        sees = bool(logit >= thresholds[finding])
         inside = bool(zone.flat[evidence.argmax()])
         rows.append(
             {
                 "finding": finding,
                 "logit": round(float(logit), 4),
-                "judged": judged,
                 "agrees": sees,
                 "in_zone": inside,
                 "accepted": sees and inside,
             }
         )
-    return pd.DataFrame(rows, columns=["finding", "logit", "judged", "agrees", "in_zone", "accepted"])
+    return pd.DataFrame(rows, columns=["finding", "logit", "agrees", "in_zone", "accepted"])
 
 
 def tally(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -81,7 +79,6 @@ def tally(table: pd.DataFrame) -> list[dict[str, Any]]:
         rows.append(
             {
                 "finding": finding,
-                "judged": bool(part["judged"].all()),
                 "drawn": len(part),
                 "judge_agrees": int(part["agrees"].sum()),
                 "in_zone": int(part["in_zone"].sum()),
