@@ -63,6 +63,15 @@ def test_collapsed_samples_have_no_spread(rng: np.random.Generator) -> None:
     assert spread_share(as_real, real, labels)[0] == pytest.approx(1.0, abs=0.1)
 
 
+def test_pictures_of_one_patient_are_not_compared_with_each_other(rng: np.random.Generator) -> None:
+    of_patient = rng.normal(0, 1, (10, 8))
+    real, subjects, labels = np.repeat(of_patient, 3, 0), np.repeat(np.arange(10), 3), np.zeros((30, 3))
+    drawn = np.stack([of_patient] * 30)
+    assert spread_share(drawn, real, labels, subjects=subjects)[0] == pytest.approx(1)
+    assert spread_share(drawn, real, labels)[0] > 1.05
+    assert spread_share(drawn, real, labels, subjects=np.zeros(30))[3] == 0, "one patient: nobody to compare with"
+
+
 def test_kernel_distance_is_about_zero_for_one_distribution_and_grows_with_a_shift(rng: np.random.Generator) -> None:
     x, y = rng.normal(0, 1, (200, 4)), rng.normal(0, 1, (200, 4))
     near, far, farther = (kernel_distance(x, y + shift) for shift in (0.0, 0.5, 1.0))

@@ -153,15 +153,19 @@ def _interval(values: np.ndarray, people: int) -> Interval:
     return Interval(float(values[0]), float(low), float(high), people)
 
 
-def pairwise_spread(features: np.ndarray) -> float:
-    """Mean Euclidean distance between all pairs of rows of (n, d)."""
+def pairwise_spread(features: np.ndarray, subjects: np.ndarray | None = None) -> float:
+    """Mean Euclidean distance between all pairs of rows of (n, d), of different subjects (n,) where these are given."""
     from scipy.spatial.distance import pdist
 
-    return float(pdist(features).mean()) if len(features) > 1 else float("nan")
+    distances = pdist(features)
+    if subjects is not None:
+        one, other = np.triu_indices(len(features), 1)
+        distances = distances[subjects[one] != subjects[other]]
+    return float(distances.mean()) if len(distances) else float("nan")
 
 
 def spread_share(
-    drawn: np.ndarray, real: np.ndarray, label_sets: np.ndarray, least: int = 4
+    drawn: np.ndarray, real: np.ndarray, label_sets: np.ndarray, least: int = 4, subjects: np.ndarray | None = None
 ) -> tuple[float, float, float, int]:
     """Spread between samples of one report as a share of that between different real patients with its findings.
 
@@ -175,6 +179,8 @@ def spread_share(
         (n, K): reports with equal rows share their findings.
     least
         Fewest real pictures of a label set that count.
+    subjects
+        (n,) patient of each report: pairs of one patient are left out. None where each is another's.
 
     Returns
     -------
@@ -183,7 +189,13 @@ def spread_share(
     """
     _, group = np.unique(label_sets, axis=0, return_inverse=True)
     group = group.reshape(-1)
-    of_group = {g: pairwise_spread(real[group == g]) for g in np.unique(group) if (group == g).sum() >= least}
+    subjects = np.arange(len(real)) if subjects is None else subjects
+    of_group = {}
+    for g in np.unique(group):
+        members = group == g
+        spread = pairwise_spread(real[members], subjects[members])
+        if members.sum() >= least and np.isfinite(spread):
+            of_group[g] = spread
     rows = [i for i in range(len(real)) if group[i] in of_group]
     if not rows:
         return float("nan"), float("nan"), float("nan"), 0

@@ -142,7 +142,7 @@ def evaluate_report_gan(
     figures, tables = _agreement(
         real_logits, drawn, labels, columns, subjects, described, bootstrap, seed, judge_features
     )
-    figures |= _texture_and_spread(real_pictures, real_features, drawn, labels, described, judge_features)
+    figures |= _texture_and_spread(real_pictures, real_features, drawn, labels, subjects, described, judge_features)
     figures |= distribution_figures(
         {"": imagenet_space(device), "_judge": judge_features, **(spaces or {})},
         real_pictures, drawn.pictures[:COMPARED], labels, subjects,
@@ -225,6 +225,7 @@ def _texture_and_spread(
     real_features: np.ndarray,
     drawn: Drawn,
     labels: np.ndarray,
+    subjects: np.ndarray,
     described: dict[str, Any],
     space: FeatureSpace,
 ) -> dict[str, Any]:
@@ -242,7 +243,9 @@ def _texture_and_spread(
         )
         for name, at, where in (("finest", -1, "the upper half"), ("second", -2, "the second quarter"))
     }  # fmt: skip
-    share, _, _, compared = spread_share(drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2))
+    share, _, _, compared = spread_share(
+        drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2), subjects=subjects
+    )
     return octaves | {
         "spread_share": entry(
             share, **described, n=compared, feature_space=str(space), floor=1.0, worst_case=0.0,
