@@ -49,6 +49,7 @@ def main() -> None:
         own.bootstrap,
         params.seed,
         split,
+        ct_split="test",
         spacing_mm=spacing_mm,
         space=imagenet_space(device),
         device=device,

@@ -126,6 +126,17 @@ def test_the_true_ct_stands_beside_the_proxies_as_their_floor(model):
     assert told["proxy_histogram_hu"]["methods"] == 4
 
 
+def test_the_floor_of_the_proxies_is_taken_inside_the_same_head_masks_as_the_model(model):
+    mr, ct = make_heads("MR", ["p", "q", "r"]), make_heads("CT", ["p", "q", "r"])
+    ct.depth_mm[:, :, :, 6:] = 0
+    mr.images[:, :, :, 6:] = 0
+    metrics = measure(model, mr, ct, make_heads("CT", ["a", "b", "c"])).metrics
+    for name in ("proxy_histogram_hu", "proxy_mutual_information", "proxy_kid"):
+        figure = metrics["figures"][name]
+        floor = figure["floor"]["value"] if isinstance(figure["floor"], dict) else figure["floor"]
+        assert figure["value"] == pytest.approx(floor, rel=1e-3), "the model is a copy of the true CT, air around it"
+
+
 def test_the_atlas_is_a_baseline_where_there_is_one_with_and_without_the_grey_values_of_the_mr(model):
     mr, ct = make_heads("MR", ["p", "q"]), make_heads("CT", ["p", "q"])
     assert "mae_hu_atlas" not in measure(model, mr, ct, ct).metrics
@@ -160,11 +171,20 @@ def test_without_pairs_all_figures_are_marked_as_proxies(model):
     assert {name for name in flat if not name.startswith("proxy_")} == {"uncertainty_hu"}
     assert {"proxy_histogram_hu", "proxy_cycle_hu", "proxy_cycle_mr", "proxy_mutual_information"} <= flat
     assert "train split" in metrics["figures"]["proxy_histogram_hu"]["definition"]
-    assert "train split" in metrics["figures"]["proxy_cycle_hu"]["definition"]
+    cycle = metrics["figures"]["proxy_cycle_hu"]
+    assert ("train split" in cycle["definition"], cycle["split"]) == (True, "train")
     assert any("no error in HU can be known" in note for note in metrics["notes"])
     assert found.cases[0].true is None
     assert best_median_worst(found.cases) == found.curves == {}
     json.dumps(metrics, allow_nan=False)
+
+
+def test_held_out_cts_of_people_without_an_mr_are_told_by_their_own_split(model):
+    given = make_heads("MR", ["p"]), make_heads("CT", ["t"]), make_heads("CT", ["a"])
+    figures = measure(model, *given, split="train", ct_split="test").metrics["figures"]
+    cycle = figures["proxy_cycle_hu"]
+    assert ("CTs of the test split" in cycle["definition"], cycle["split"]) == (True, "test")
+    assert figures["proxy_cycle_mr"]["split"] == "train"
 
 
 def test_without_any_head_there_is_no_figure_but_a_reason(model):

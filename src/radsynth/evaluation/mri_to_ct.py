@@ -40,7 +40,7 @@ WORST = "mean_ct"
 """The baseline that stands as the worst case: it has not seen the MR."""
 
 MASK = "head mask: the true CT's where the MR shows the head too (widened by two pixels in its plane)"
-"""Where all figures are taken, `head_in_both`: a field of view that cuts the neck is nobody's error."""
+"""Where all figures but the proxies are taken, `head_in_both`: a field of view that cuts the neck is nobody's error."""
 DOUBT_EVERY, CYCLE_EVERY, PICTURE_EVERY = 3, 6, 6
 """Every how many slices of a head are looked at for doubt, for the cycle error, and in the feature space."""
 MOST_UNPAIRED = 20
@@ -166,6 +166,7 @@ def evaluate_mri_to_ct(
     seed: int,
     split: str = "test",
     *,
+    ct_split: str | None = None,
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     space: FeatureSpace | None = None,
     device: Device | None = None,
@@ -177,7 +178,7 @@ def evaluate_mri_to_ct(
     Parameters
     ----------
     mr, ct
-        Heads of `split`.
+        Heads of `split`; the CTs of `ct_split` where that is another, so that nobody has both.
     train_ct
         What baselines are made of, and what the proxies compare with.
     spacing_mm
@@ -220,7 +221,7 @@ def evaluate_mri_to_ct(
             rows.append(row)
         if true is not None:
             row = {"subject_id": subject, "method": TRUE}
-            row |= _of_one_volume(true, image, mask, model, sets[TRUE], pictured)
+            row |= _of_one_volume(shown, image, heads_here, model, sets[TRUE], pictured)
             row["proxy_cycle_hu"] = cycle_error(model, true, true_depth, "CT", _places(true_depth > 0, CYCLE_EVERY))
             rows.append(row)
 
@@ -228,7 +229,8 @@ def evaluate_mri_to_ct(
     reference = _reference(train_ct, model)
     whole = _whole_sets(sets, reference, space, device, repetitions, seed)
     figures = _paired_figures(table, names) if subjects else {}
-    figures |= _proxy_figures(table, whole, model, ct if ct.rows else train_ct, space, bool(subjects), bool(ct.rows))
+    real, of = (ct, ct_split or split) if ct.rows else (train_ct, "train")
+    figures |= _proxy_figures(table, whole, model, real, of, space, bool(subjects))
     figures |= _doubt_figures(doubts, cases, repetitions, seed, split, bool(subjects))
     methods = _methods(table, names, whole, bool(subjects))
     tables: dict[str, Any] = {"volumes": rows, "methods": methods, "uncertainty": doubts}
@@ -398,13 +400,13 @@ def _proxy_figures(
     whole: dict[str, dict[str, Any]],
     model: MriToCt,
     real: Heads,
+    real_split: str,
     space: FeatureSpace | None,
     paired: bool,
-    held_out: bool,
 ) -> dict[str, Any]:
     definitions, heads = ct_proxies.DEFINITIONS, len(table.column("proxy_cycle_mr", MODEL))
     true, compared = whole.get(TRUE, {}), f"compared with CTs of the train split; worst case: {BASELINES[WORST]}"
-    floor = "; floor: the true CTs of the same heads" if paired else "; no floor: no head has both scans"
+    floor = "; floor: the true CTs, in the same MR masks" if paired else "; no floor: no head has both scans"
     figures = {
         "proxy_histogram_hu": table.entry(
             whole[MODEL]["proxy_histogram_hu"], f"{definitions['proxy_histogram_hu']}; {compared}{floor}",
@@ -425,14 +427,14 @@ def _proxy_figures(
             whole[MODEL]["proxy_kid"], f"{definitions['proxy_kid']}; {compared}{floor}", feature_space=str(space),
             floor=true.get("proxy_kid"), worst_case=whole[WORST]["proxy_kid"],
         )  # fmt: skip
-    cycles, of = table.column("proxy_cycle_hu", TRUE), table.split
+    cycles = table.column("proxy_cycle_hu", TRUE)
     if not paired:
-        of = table.split if held_out else "train"
         volumes = [real.volume(place) for place in range(min(len(real.rows), MOST_UNPAIRED))]
         cycles = np.array([cycle_error(model, v, d, "CT", _places(d > 0, CYCLE_EVERY)) for v, d in volumes])
-    figures["proxy_cycle_hu"] = table.entry(
-        table.mean(cycles), f"{definitions['proxy_cycle_hu']}; CTs of the {of} split", floor=0.0
-    )
+    figures["proxy_cycle_hu"] = entry(
+        table.mean(cycles), split=real_split, seeds=[table.seed], floor=0.0,
+        definition=f"{definitions['proxy_cycle_hu']}; CTs of the {real_split} split",
+    )  # fmt: skip
     return figures
 
 
