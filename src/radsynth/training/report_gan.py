@@ -629,7 +629,8 @@ def train_report_gan(
     Parameters
     ----------
     show
-        Called with the images seen and the averaged model at every validation, for example to draw a grid.
+        Called with the images seen and the averaged model at every validation, for example to draw a grid; the
+        discriminator it holds is the untrained one.
     """
     data = sets["train"]
     conditioner, _ = train_conditioner(
@@ -655,7 +656,6 @@ def train_report_gan(
     score = _validation_score(used, chosen, vgg, seed, device)
 
     def validate(seen: int) -> dict[str, float]:
-        used.discriminator.load_state_dict(gan.discriminator.state_dict())
         if show:
             show(seen, used)
         return {"validation_joint_kernel_distance": score()}
