@@ -15,6 +15,7 @@ from radsynth.metrics import write_metrics
 from radsynth.schemas import VOLUMES
 from radsynth.settings import load
 from radsynth.training.cyclegan import load_mri_to_ct, translate_volume
+from radsynth.training.device import pick_device
 from radsynth.training.slices import read_heads
 
 
@@ -25,6 +26,8 @@ def main() -> None:
     own = settings.audit_memorisation
     manifest = VOLUMES.read("data/brain/manifest.parquet")
     model, description = load_mri_to_ct("models/mri_to_ct")
+    model.networks.to(pick_device().device)
+    model.atlases.to(pick_device().device)
     mr, ct = (
         [read_heads("data/brain/aligned", manifest, modality, split) for split in ("validation", "test")]
         for modality in ("MR", "CT")

@@ -35,12 +35,14 @@ def main() -> None:
         for modality in ("MR", "CT")
     }
     model, _ = load_mri_to_ct("models/mri_to_ct")
+    device = pick_device()
+    model.networks.to(device.device)
+    model.atlases.to(device.device)
     textbook = None
     if own.textbook_pairs:
-        device = pick_device(params.train_cyclegan.precision)
-        textbook = train_textbook(heads, params.train_cyclegan, own.textbook_pairs, params.seed, device)
+        trained_on = pick_device(params.train_cyclegan.precision)
+        textbook = train_textbook(heads, params.train_cyclegan, own.textbook_pairs, params.seed, trained_on)
     split = "test" if heads["test_mr"].rows else "train"
-    device = pick_device()
     found = evaluate_mri_to_ct(
         model,
         heads[f"{split}_mr"],

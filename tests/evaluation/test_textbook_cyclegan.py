@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from radsynth.evaluation import textbook_cyclegan
 from radsynth.evaluation.textbook_cyclegan import textbook_settings, train_textbook
-from radsynth.training.cyclegan import translate_volume
-from radsynth.training.device import cpu_device
+from radsynth.training.cyclegan import build_networks, translate_volume
+from radsynth.training.device import Device, cpu_device
 from radsynth.training.slices import Heads
 
 
@@ -80,3 +83,10 @@ def test_the_test_split_is_never_asked_for(settings):
     given = Watched(heads() | {"test_mr": None, "test_ct": None})
     train_textbook(given, settings, 2, 5, cpu_device())
     assert asked == {"train_mr", "train_ct", "validation_mr", "validation_ct"}
+
+
+def test_it_stays_on_the_device_that_it_was_trained_on(settings, monkeypatch):
+    best = build_networks(textbook_settings(settings, 2), 5).state_dict()
+    monkeypatch.setattr(textbook_cyclegan, "train_cyclegan", lambda *_: (SimpleNamespace(best=best), None))
+    model = train_textbook({}, settings, 2, 5, Device(torch.device("meta"), "32-true"))
+    assert {p.device.type for p in model.networks.parameters()} == {"meta"}

@@ -44,6 +44,8 @@ def textbook_settings(own: TrainCyclegan, pairs: int) -> TrainCyclegan:
 def train_textbook(heads: dict[str, Heads], own: TrainCyclegan, pairs: int, seed: int, device: Device) -> MriToCt:
     """Train it on the training heads, with the same seed and the same order of the same slices as ours.
 
+    Its networks are left on `device`.
+
     Parameters
     ----------
     heads
@@ -64,5 +66,5 @@ def train_textbook(heads: dict[str, Heads], own: TrainCyclegan, pairs: int, seed
         settings.discriminator_norm,
     )
     networks.load_state_dict(outcome.best)
-    networks.eval().requires_grad_(False)
+    networks.eval().requires_grad_(False).to(device.device)
     return MriToCt(networks, settings.hu_window, settings.head_channels, nn.ModuleDict())
