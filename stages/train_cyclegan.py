@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from radsynth import schemas, settings
 from radsynth.errors import one_line_errors
 from radsynth.evaluation.middle_slices import middle_slices
 from radsynth.figures import picture_grid
+from radsynth.files import atomic_folder
 from radsynth.training.cyclegan import MriToCt, describe, train_cyclegan
 from radsynth.training.device import pick_device
 from radsynth.training.few_pairs import fine_tune, registered_pairs
@@ -18,7 +20,6 @@ from radsynth.vocabulary import FEW_PAIRS
 
 ALIGNED = Path("data/brain/aligned")
 MANIFEST = Path("data/brain/manifest.parquet")
-PLOTS = Path("plots/train_cyclegan")
 COMMON_GRID = "common_grid.safetensors"
 """Kept with the model, so that a new MR can be brought on the grid it was trained on."""
 
@@ -37,11 +38,12 @@ def main() -> None:
     pairs = registered_pairs(heads[f"{FEW_PAIRS}_mr"], heads[f"{FEW_PAIRS}_ct"], own.few_pairs)
     mark = fingerprint({**own.model_dump(mode="json"), "seed": params.seed}, [ALIGNED, MANIFEST])
     checkpoints = Path("checkpoints/train_cyclegan") / mark
+    grids = checkpoints / "grids"
     shown = (heads["validation_mr"] if heads["validation_mr"].rows else heads["train_mr"], heads["validation_ct"])
 
     def draw(model: MriToCt, images_seen: int) -> None:
         titles, rows = middle_slices(model, *shown)
-        picture_grid(rows, PLOTS / f"images-{images_seen:07d}.png", column_titles=titles)
+        picture_grid(rows, grids / f"images-{images_seen:07d}.png", column_titles=titles)
 
     device = pick_device(own.precision)
     outcome, selection = train_cyclegan(heads, own, params.seed, device, checkpoints, draw)
@@ -52,6 +54,9 @@ def main() -> None:
         )
     save_model("models/mri_to_ct", outcome.best, description, [ALIGNED / COMMON_GRID])
     write_history(outcome, "history/train_cyclegan")
+    with atomic_folder("plots/train_cyclegan") as plots:
+        for grid in grids.glob("*.png"):
+            shutil.copyfile(grid, plots / grid.name)
     forget_checkpoints(checkpoints)
 
 

@@ -32,6 +32,7 @@ def main() -> None:
             next_step="let torchvision fetch them once, or set train_perceptual.weights=pipeline",
         )
     mark = fingerprint(own.model_dump() | {"seed": seed, "cached": bool(cached)}, DATA)
+    checkpoints = Path("checkpoints/train_perceptual") / mark
     if cached:
         network, history = imagenet_vgg(cached), None
         arguments = {"blocks": VGG16_BLOCKS, "in_channels": 3, "classes": 0}
@@ -40,12 +41,15 @@ def main() -> None:
         blocks = ((w,), (2 * w,), (4 * w, 4 * w), (8 * w, 8 * w))
         arguments = {"blocks": blocks, "in_channels": 1, "classes": len(FINDINGS)}
         plan = FindingsPlan(own.images_seen, own.batch_size, own.learning_rate, seed)
-        folder = Path("checkpoints/train_perceptual") / mark
         sets = load_chest(DATA[0], "data/chest/xrays", "data/chest/embeddings")
         network, history = train_findings(
-            "training the perceptual network", partial(Vgg, **arguments), sets, plan, pick_device(own.precision), folder
+            "training the perceptual network",
+            partial(Vgg, **arguments),
+            sets,
+            plan,
+            pick_device(own.precision),
+            checkpoints,
         )
-        forget_checkpoints(folder)
     described = {
         "network": arguments,
         "weights": "imagenet" if cached else "pipeline",
@@ -56,6 +60,7 @@ def main() -> None:
     }
     save_model("models/perceptual", network.state_dict(), described)
     write_history(history, "history/train_perceptual")
+    forget_checkpoints(checkpoints)
     print(f"perceptual network: {described['weights']} weights")
 
 

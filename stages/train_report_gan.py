@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,15 @@ def main() -> None:
     prompts = shown.frame["prompt"].iloc[rows].tolist()
     reals = shown.pictures(rows)[:, 0].numpy()
 
-    with atomic_folder("plots/train_report_gan") as plots:
+    grids = checkpoints / "grids"
 
-        def show(seen: int, gan: object) -> None:
-            drawn = [generate(gan, *texts, seed=seed + k, device=device) for k in range(4)]
-            pictures = [[real, *(d[i] for d in drawn)] for i, real in enumerate(reals)]
-            titles = ["real", *(f"noise {k + 1}" for k in range(4))]
-            picture_grid(pictures, plots / f"{seen:07d}.png", row_titles=prompts, column_titles=titles)
+    def show(seen: int, gan: object) -> None:
+        drawn = [generate(gan, *texts, seed=seed + k, device=device) for k in range(4)]
+        pictures = [[real, *(d[i] for d in drawn)] for i, real in enumerate(reals)]
+        titles = ["real", *(f"noise {k + 1}" for k in range(4))]
+        picture_grid(pictures, grids / f"{seen:07d}.png", row_titles=prompts, column_titles=titles)
 
-        gan, outcome = train_report_gan(
-            sets, vgg, own, seed=seed, device=device, checkpoint_folder=checkpoints, show=show
-        )
+    gan, outcome = train_report_gan(sets, vgg, own, seed=seed, device=device, checkpoint_folder=checkpoints, show=show)
     described = {
         "network": gan.arguments,
         "encoder": read_json("data/chest/embeddings/encoder.json"),
@@ -66,6 +65,9 @@ def main() -> None:
     }
     save_model("models/report_gan", gan.state_dict(), described)
     write_history(outcome, "history/train_report_gan")
+    with atomic_folder("plots/train_report_gan") as plots:
+        for grid in grids.glob("*.png"):
+            shutil.copyfile(grid, plots / grid.name)
     forget_checkpoints(checkpoints)
 
 
