@@ -150,8 +150,11 @@ def report_gan_figures(
     on_real = np.array([auroc(real_logits[:, k], labels[:, k]) for k in range(len(FINDINGS))])
     countable = learnable(train.labels) & learnable(labels, 3) & (np.nan_to_num(on_real) > 0.6)
     columns = np.flatnonzero(countable)
-    kernel = KernelDistance(drawn.features, real_features, test.frame["subject_id"].to_numpy())
-    spread = spread_share(drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2))[0]
+    subjects = test.frame["subject_id"].to_numpy()
+    kernel = KernelDistance(drawn.features, real_features, subjects)
+    spread, *_ = spread_share(
+        drawn.features.transpose(1, 0, 2), real_features, np.nan_to_num(labels, nan=2), subjects=subjects
+    )
 
     def figures(rows: np.ndarray) -> dict[str, float]:
         known = labels[rows]
