@@ -101,6 +101,14 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(wrong, said, asked
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_image_is_not_replaced_by_its_explanation(asked, tmp_path):
+    generate(REPORT, tmp_path / "drawn", model=asked["model"])
+    image = tmp_path / "drawn" / "report_0001_01.png"
+    with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+        explain(image, tmp_path / "drawn", force=True, **asked)
+    assert image.exists()
+
+
 def test_a_model_that_is_no_judge_is_refused(image, models):
     with pytest.raises(RadsynthError, match="not a classifier of findings"):
         explain(image, judge=models / "report_gan")

@@ -13,6 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from radsynth.errors import RadsynthError
 from radsynth.files import sha256_of
 from radsynth.use import head_ct, translate
+from radsynth.use.outputs import check_file
+from radsynth.use.provenance import about
 from radsynth.volumes.geometry import Volume, apply, lps_affine
 from radsynth.volumes.io import read_volume, write_nifti
 
@@ -171,6 +173,10 @@ def test_the_sidecar_says_how_it_was_made_without_the_inputs_name(ct_series, ser
     assert "research only" in said["notice"]
 
 
+def flat(hu: int) -> Volume:
+    return Volume(np.full((2, 2, 2), hu, np.int16), np.eye(4), "CT")
+
+
 def mistake(path, default, out, **asked) -> str:
     with pytest.raises(RadsynthError) as caught:
         translate(path, out, **({"model": default} | asked))
@@ -239,6 +245,22 @@ def test_a_ct_that_is_there_is_kept_unless_forced(model, tmp_path):
     (tmp_path / "ct.json").write_text("{}")
     with pytest.raises(RadsynthError, match=r"ct.json: is there already"):
         translate(tmp_path / "mr.nii", tmp_path / "ct.nii", model=model)
+    with pytest.raises(RadsynthError, match=r"ct.json: is not replaced"):
+        translate(tmp_path / "mr.nii", tmp_path / "ct.nii", model=model, force=True)
+
+
+@pytest.mark.parametrize("form", ["nifti", "dicom"])
+def test_the_mr_is_not_replaced_by_its_ct(form, model, tmp_path):
+    mr = tmp_path / ("mr.nii.gz" if form == "nifti" else "mr")
+    mr.mkdir() if form == "dicom" else mr.write_bytes(b"the patient's")
+    with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+        translate(mr, mr, form=form, model=model, force=True)
+
+
+def test_a_ct_that_radsynth_made_is_replaced_where_forced(tmp_path):
+    ct = tmp_path / "ct.nii.gz"
+    head_ct._write(flat(0), ct, "nifti", None, about("translate", None), tmp_path / "mr.nii")
+    assert check_file(ct, tmp_path / "ct.json", force=True, given=tmp_path / "mr.nii") == ct
 
 
 @pytest.mark.slow

@@ -10,10 +10,39 @@ from radsynth.use.outputs import ABOUT, MADE_BY, check_file, check_folder, new_f
 
 
 def test_what_is_there_is_not_overwritten_unless_forced(tmp_path):
-    (tmp_path / "ct.nii").write_bytes(b"x")
+    ct, sidecar, mr = (tmp_path / name for name in ("ct.nii", "ct.json", "mr.nii"))
+    assert check_file(ct, sidecar, force=False, given=mr) == ct
+    ct.write_bytes(b"x")
+    write_json(sidecar, {"made_by": MADE_BY, "file": "ct.nii"})
     with pytest.raises(RadsynthError, match=r"is there already.*--force"):
-        check_file(tmp_path / "ct.nii", force=False)
-    assert check_file(tmp_path / "ct.nii", force=True) == tmp_path / "ct.nii"
+        check_file(ct, sidecar, force=False, given=mr)
+    assert check_file(ct, sidecar, force=True, given=mr) == ct
+
+
+@pytest.mark.parametrize("content", [None, [], {}, {"file": "ct.nii"}, {"made_by": MADE_BY, "file": "ct.nii.gz"}])
+@pytest.mark.parametrize("there", ["ct.nii", "ct.json"])
+def test_a_file_of_somebody_else_is_not_replaced_even_if_forced(there, content, tmp_path):
+    (tmp_path / there).write_text("not json")
+    if content is not None:
+        write_json(tmp_path / "ct.json", content)
+    with pytest.raises(RadsynthError, match=r"ct.json does not say that radsynth made ct.nii"):
+        check_file(tmp_path / "ct.nii", tmp_path / "ct.json", force=True, given=tmp_path / "mr.nii")
+
+
+@pytest.mark.parametrize("given", ["made/x.nii", "link/x.nii", "made"])
+def test_the_input_is_never_replaced_even_if_radsynth_made_it(given, tmp_path):
+    (tmp_path / "made").mkdir()
+    (tmp_path / "link").symlink_to("made")
+    (tmp_path / "made" / "x.nii").write_bytes(b"x")
+    write_json(tmp_path / "made" / "x.json", {"made_by": MADE_BY, "file": "x.nii"})
+    write_json(tmp_path / "made" / ABOUT, {"made_by": MADE_BY})
+    for force in (False, True):
+        with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+            check_folder(tmp_path / "made", force, tmp_path / given)
+    if given != "made":
+        out, sidecar = tmp_path / "made" / "x.nii", tmp_path / "made" / "x.json"
+        with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+            check_file(out, sidecar, force=True, given=tmp_path / given)
 
 
 def test_a_folder_of_somebody_else_is_not_replaced_even_if_forced(tmp_path):
@@ -42,7 +71,7 @@ def test_a_file_where_a_folder_is_wanted_and_the_reverse_are_told(tmp_path):
     with pytest.raises(RadsynthError, match="expected the name of a folder"):
         check_folder(tmp_path / "file", force=True)
     with pytest.raises(RadsynthError, match="expected the name of a file"):
-        check_file(tmp_path, force=True)
+        check_file(tmp_path, tmp_path / "a.json", force=True, given="mr.nii")
 
 
 def test_nothing_is_left_of_a_folder_whose_making_fails(tmp_path):

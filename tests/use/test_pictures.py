@@ -151,6 +151,16 @@ def test_a_folder_that_is_there_is_kept_unless_forced(gan, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
+@pytest.mark.parametrize("kind", ["xml", "csv"])
+def test_a_folder_that_holds_the_reports_is_not_replaced(kind, gan, tmp_path):
+    generate(REPORT, tmp_path / "out", model=gan)
+    given = tmp_path / "out" / f"reports.{kind}"
+    xml = write_openi_xml("CXR1", findings=REPORT, impression="")
+    given.write_bytes(xml if kind == "xml" else b"findings\nClear.\n")
+    with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+        generate(out=tmp_path / "out", model=gan, force=True, **{kind: given})
+
+
 def test_another_text_encoder_than_that_of_the_training_is_refused(models, tmp_path):
     import shutil
 

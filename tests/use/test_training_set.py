@@ -167,6 +167,12 @@ def test_a_plan_that_cannot_be_used_is_told_in_one_line(content, said, asked, tm
     assert not (tmp_path / "set").exists()
 
 
+def test_a_folder_that_holds_the_plan_is_not_replaced(asked, tmp_path):
+    dataset([("normal", "", 1)], tmp_path / "set", **asked)
+    with pytest.raises(RadsynthError, match=r"the input .* would be overwritten"):
+        dataset(tmp_path / "set" / "plan.csv", tmp_path / "set", force=True, **asked)
+
+
 def test_a_plan_may_be_written_in_capitals_with_spaces(tmp_path):
     (tmp_path / "plan.csv").write_text("\ufeffFinding, Side ,COUNT\n Mass ,LEFT, 2 \nnormal,,1\n", encoding="utf-8")
     assert read_plan(tmp_path / "plan.csv") == [Wanted("mass", "left", 2), Wanted("normal", "", 1)]

@@ -107,7 +107,7 @@ def explain(
     if method not in METHODS:
         raise RadsynthError("no such method", got=repr(method), expected=", ".join(METHODS))
     check_numbers(1, 1, seed)
-    target = None if out is None else check_folder(out, force)
+    target = None if out is None else check_folder(out, force, image)
     words = None if report is None else one_prompt(report, "report")
     stored = None if image is None else _read(Path(image))
     judging = Judge(Path(root) / JUDGE if judge is None else judge)

@@ -58,7 +58,7 @@ def translate(
     model
         Alias, version or model folder.
     force
-        Overwrite `out`.
+        Overwrite `out` where an earlier command made it.
     root
         The checkout whose registry is asked.
 
@@ -73,7 +73,7 @@ def translate(
     RadsynthError
         Where `mr` is no MR of a head, there is no such model, or `out` must not be written.
     """
-    target = None if out is None else _target(out, form, force)
+    target = None if out is None else _target(out, form, force, mr)
     if not Path(mr).exists():
         raise RadsynthError("no such file or folder", where=mr)
     resolved = resolve(root, MODEL, model)
@@ -143,18 +143,17 @@ def _facts(resolved: Resolved, native: Volume, aligned: Aligned, ct: Volume, air
     }
 
 
-def _target(out: str | Path, form: str, force: bool) -> Path:
+def _target(out: str | Path, form: str, force: bool, mr: str | Path) -> Path:
     name = str(out).lower()
     if form not in ("nifti", "dicom"):
         raise RadsynthError("no such format", got=repr(form), expected="nifti or dicom")
     if form == "nifti":
         if not str(out).endswith((".nii", ".nii.gz")):
             raise RadsynthError("not the name of a NIfTI file", where=out, expected=".nii.gz or .nii")
-        check_file(_sidecar(Path(out)), force)
-        return check_file(out, force)
+        return check_file(out, _sidecar(Path(out)), force, mr)
     if name.endswith((".nii", ".nii.gz", ".dcm")):
         raise RadsynthError("a DICOM series is a folder", where=out, expected="the name of a folder")
-    return check_folder(out, force)
+    return check_folder(out, force, mr)
 
 
 def _sidecar(out: Path) -> Path:
@@ -171,5 +170,5 @@ def _write(ct: Volume, target: Path, form: str, resolved: Resolved, facts: dict[
         return
     with writing(target):
         # the picture last: where it is, all is there
-        write_json(_sidecar(target), facts)
+        write_json(_sidecar(target), facts | {"file": target.name})
         write_nifti(ct, target)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from radsynth.errors import RadsynthError
 from radsynth.files import atomic_folder, read_json
@@ -15,27 +17,49 @@ ABOUT = "about.json"
 MADE_BY = "radsynth"
 
 
-def check_file(out: str | Path, force: bool) -> Path:
-    """The target as a path, where a file may be written.
+def check_file(out: str | Path, sidecar: Path, force: bool, given: str | Path) -> Path:
+    """The target as a path, where a file and its sidecar may be written.
+
+    Where one of them is there, that takes `force`, and a sidecar that says that radsynth made this very file.
+
+    Parameters
+    ----------
+    given
+        The input, which is never replaced.
 
     Raises
     ------
     RadsynthError
-        Where it is there already and not `force`, or is a folder.
+        Where they must not be written.
     """
     out = Path(out)
     if out.is_dir():
         raise RadsynthError("a folder", where=out, expected="the name of a file to write")
-    if out.exists() and not force:
-        raise RadsynthError("is there already", where=out, next_step="choose another name, or overwrite with --force")
+    _spare(given, out)
+    there = [path for path in (sidecar, out) if os.path.lexists(path)]
+    if there and not force:
+        next_step = "choose another name, or overwrite with --force"
+        raise RadsynthError("is there already", where=there[0], next_step=next_step)
+    about = _made_here(sidecar)
+    if there and (about is None or about.get("file") != out.name):
+        raise RadsynthError(
+            f"is not replaced: {sidecar.name} does not say that radsynth made {out.name}",
+            where=there[0],
+            next_step="choose another name",
+        )
     return out
 
 
-def check_folder(out: str | Path, force: bool) -> Path:
+def check_folder(out: str | Path, force: bool, given: str | Path | None = None) -> Path:
     """The target as a path, where a folder may be written.
 
     A folder is replaced as a whole. Where it is not empty, that takes `force`, and that radsynth made it: nobody loses
     a home by ``-o . --force``.
+
+    Parameters
+    ----------
+    given
+        The input, a file or folder, which is never replaced.
 
     Raises
     ------
@@ -43,6 +67,8 @@ def check_folder(out: str | Path, force: bool) -> Path:
         Where it must not be written.
     """
     out = Path(out)
+    if given is not None:
+        _spare(given, out)
     if not out.exists():
         return out
     if not out.is_dir():
@@ -51,16 +77,26 @@ def check_folder(out: str | Path, force: bool) -> Path:
         return out
     if not force:
         raise RadsynthError("is there already", where=out, next_step="choose another name, or overwrite with --force")
-    try:
-        about = read_json(out / ABOUT)
-        ours = isinstance(about, dict) and about.get("made_by") == MADE_BY
-    except (OSError, ValueError):
-        ours = False
-    if not ours:
+    if _made_here(out / ABOUT) is None:
         raise RadsynthError(
             "holds files that radsynth did not make; it is not replaced", where=out, next_step="choose another name"
         )
     return out
+
+
+def _spare(given: str | Path, out: Path) -> None:
+    """Refuse an output that is the input, or a folder that holds it."""
+    if Path(given).resolve().is_relative_to(out.resolve()):
+        raise RadsynthError(f"the input {given} would be overwritten", where=out, next_step="choose another name")
+
+
+def _made_here(about: Path) -> dict[str, Any] | None:
+    """What a sidecar says, where it says that radsynth made it."""
+    try:
+        said = read_json(about)
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) and said.get("made_by") == MADE_BY else None
 
 
 @contextmanager

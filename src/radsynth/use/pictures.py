@@ -97,7 +97,7 @@ def generate(
     check_numbers(n * len(reports), n, seed)
     if form not in ("png", "dicom"):
         raise RadsynthError("no such format", got=repr(form), expected="png or dicom")
-    target = None if out is None else check_folder(out, force)
+    target = None if out is None else check_folder(out, force, xml or csv)
     resolved = resolve(root, MODEL, model)
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)

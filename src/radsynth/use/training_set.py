@@ -154,7 +154,8 @@ def dataset(
     check_numbers(total, 1, seed)
     if threshold is not None and not 0 <= threshold <= 1:
         raise RadsynthError("the threshold is no probability", got=threshold, expected="0 to 1")
-    target = None if out is None else check_folder(out, force)
+    given = plan if isinstance(plan, str | Path) else None
+    target = None if out is None else check_folder(out, force, given)
     resolved = resolve(root, MODEL, model)
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
     drawer = Drawer(resolved.folder)
