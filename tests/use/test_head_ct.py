@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -247,6 +250,40 @@ def test_a_ct_that_is_there_is_kept_unless_forced(model, tmp_path):
         translate(tmp_path / "mr.nii", tmp_path / "ct.nii", model=model)
     with pytest.raises(RadsynthError, match=r"ct.json: is not replaced"):
         translate(tmp_path / "mr.nii", tmp_path / "ct.nii", model=model, force=True)
+
+
+def test_at_no_moment_a_sidecar_lies_beside_another_ct(monkeypatch, tmp_path):
+    ct, sidecar, moments = tmp_path / "ct.nii", tmp_path / "ct.json", []
+    replace = os.replace
+
+    def look():
+        moments.append((ct.exists(), sidecar.exists()))
+        if all(moments[-1]):
+            assert json.loads(sidecar.read_text())["hu"] == nib.load(ct).get_fdata()[0, 0, 0]
+
+    def watched(source, target):
+        look()
+        replace(source, target)
+        look()
+
+    monkeypatch.setattr(os, "replace", watched)
+    for hu in (0, 40):
+        head_ct._write(flat(hu), ct, "nifti", None, {"hu": hu}, tmp_path / "mr.nii")
+    assert (True, False) not in moments
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ct.json", "ct.nii"]
+
+
+def test_a_ct_that_cannot_be_written_leaves_the_old_one_with_its_sidecar(monkeypatch, tmp_path):
+    head_ct._write(flat(0), tmp_path / "ct.nii", "nifti", None, {"hu": 0}, tmp_path / "mr.nii")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(head_ct, "write_nifti", full)
+    with pytest.raises(RadsynthError, match=r"cannot be written \(No space left"):
+        head_ct._write(flat(40), tmp_path / "ct.nii", "nifti", None, {"hu": 40}, tmp_path / "mr.nii")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("form", ["nifti", "dicom"])

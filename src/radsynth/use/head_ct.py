@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -161,6 +163,12 @@ def _sidecar(out: Path) -> Path:
 
 
 def _write(ct: Volume, target: Path, form: str, resolved: Resolved, facts: dict[str, Any], mr: Path) -> None:
+    """Write the CT and its sidecar.
+
+    A NIfTI file and its sidecar are written whole beside `target`, then the old CT is removed, and the new sidecar and
+    the new CT are put in their places in this order. So no sidecar ever lies beside another CT than its own. A kill in
+    between leaves a sidecar alone, the old or the new one, which ``--force`` replaces.
+    """
     if form == "dicom":
         frame = frame_of_reference_of(mr) if mr.is_dir() else None
         source = f"made by {title(resolved)} from an MR; {NOTICE}"
@@ -169,6 +177,11 @@ def _write(ct: Volume, target: Path, form: str, resolved: Resolved, facts: dict[
             write_json(folder / ABOUT, facts)
         return
     with writing(target):
-        # the picture last: where it is, all is there
-        write_json(_sidecar(target), facts | {"file": target.name})
-        write_nifti(ct, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp") as temporary:
+            picture = Path(temporary) / target.name
+            write_nifti(ct, picture)
+            write_json(_sidecar(picture), facts | {"file": target.name})
+            target.unlink(missing_ok=True)
+            os.replace(_sidecar(picture), _sidecar(target))
+            os.replace(picture, target)
