@@ -89,6 +89,41 @@ def test_after_an_exception_the_old_folder_is_there_and_no_other(tmp_path):
     assert os.listdir(tmp_path) == ["folder"]
 
 
+def test_after_a_kill_while_the_old_folder_is_deleted_the_new_one_is_there_whole(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("old")
+    program = (
+        "import os, shutil, signal, sys; from radsynth.files import atomic_folder\n"
+        "shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with atomic_folder(sys.argv[1]) as temporary:\n"
+        "    (temporary / 'new').write_text('new')"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(target)])
+    assert killed.returncode == -signal.SIGKILL
+    assert os.listdir(target) == ["new"]
+    assert all(path.name.startswith(".folder.") for path in tmp_path.iterdir() if path != target)
+
+
+@pytest.mark.parametrize("broken", [1, 2])
+def test_a_folder_that_cannot_be_replaced_is_what_it_was(tmp_path, monkeypatch, broken):
+    target, renamings, replace = tmp_path / "folder", [], os.replace
+    target.mkdir()
+    (target / "old").write_text("old")
+
+    def breaks(source, to):
+        renamings.append(source)
+        if len(renamings) == broken:
+            raise OSError("busy")
+        replace(source, to)
+
+    monkeypatch.setattr(os, "replace", breaks)
+    with pytest.raises(OSError, match="busy"), atomic_folder(target):
+        pass
+    assert os.listdir(target) == ["old"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_json_comes_back_as_it_was_with_its_keys_in_order(tmp_path):
     value = {"b": [1, 2.5, None, True], "a": {"\u00e4": "text"}}
     write_json(tmp_path / "a.json", value)

@@ -36,16 +36,29 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: str | Path) -> Iterator[Path]:
-    """Like `atomic_path` for a folder: filled beside `target`, then put in its place whole."""
+    """Like `atomic_path` for a folder: filled beside `target`, then put in its place whole.
+
+    The old folder is renamed away, the new one renamed onto `target`, and the old one deleted. A kill between the two
+    renamings leaves both whole beside `target`, one later the new one in its place, with what is not deleted yet of the
+    old one beside it; what lies beside is hidden (``.NAME.*.tmp``).
+    """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        if not target.exists():
+            os.replace(temporary, target)
+            return
+        old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+        try:
+            os.replace(target, old)
+            os.replace(temporary, target)
+        finally:
+            if not target.exists():
+                os.replace(old, target)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
