@@ -66,6 +66,30 @@ def test_an_empty_or_new_folder_may_be_filled(tmp_path):
         assert (tmp_path / name / "a").read_text() == "x"
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_a_folder_that_cannot_be_replaced_as_a_whole_is_told_before_the_work(made, monkeypatch, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    (tmp_path / "link").symlink_to(here)
+    (tmp_path / "astray").symlink_to("nowhere")
+    if made:
+        write_json(here / ABOUT, {"made_by": MADE_BY})
+    for link in ("link", "astray"):
+        with pytest.raises(RadsynthError, match="a link; expected the name of a folder"):
+            check_folder(tmp_path / link, force=True)
+    for out in (".", "..", here, tmp_path / "new" / "..", "/"):
+        with pytest.raises(RadsynthError, match="cannot be replaced as a whole"):
+            check_folder(out, force=True)
+
+
+def test_a_mounted_folder_is_not_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr(type(tmp_path), "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(RadsynthError, match="cannot be replaced as a whole"):
+        check_folder(tmp_path, force=True)
+    assert check_folder(tmp_path / "new", force=True) == tmp_path / "new"
+
+
 def test_a_file_where_a_folder_is_wanted_and_the_reverse_are_told(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RadsynthError, match="expected the name of a folder"):

@@ -54,7 +54,7 @@ def check_folder(out: str | Path, force: bool, given: str | Path | None = None) 
     """The target as a path, where a folder may be written.
 
     A folder is replaced as a whole. Where it is not empty, that takes `force`, and that radsynth made it: nobody loses
-    a home by ``-o . --force``.
+    a home by ``-o ~ --force``. A link, a mounted folder, and the folder that one works in cannot be replaced.
 
     Parameters
     ----------
@@ -69,6 +69,12 @@ def check_folder(out: str | Path, force: bool, given: str | Path | None = None) 
     out = Path(out)
     if given is not None:
         _spare(given, out)
+    if out.is_symlink():
+        raise RadsynthError("a link", where=out, expected="the name of a folder to write")
+    if out.name == ".." or out.is_mount() or Path.cwd().is_relative_to(out.resolve()):
+        raise RadsynthError(
+            "a folder that cannot be replaced as a whole", where=out, next_step="choose the name of a new folder"
+        )
     if not out.exists():
         return out
     if not out.is_dir():
