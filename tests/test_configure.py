@@ -108,6 +108,17 @@ def test_a_folder_without_configuration_is_a_plain_error(tmp_path):
         compose([], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("file/p.yaml", "lies below a file"), ("file/new/p.yaml", "lies below a file"), ("folder", "cannot be written")],
+)
+def test_a_file_that_cannot_be_written_is_a_plain_error(name, said, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RadsynthError, match=f"{name}: {said}"):
+        configure([], CONF, tmp_path / name)
+
+
 def test_the_command_prints_what_changed(tmp_path):
     target = tmp_path / "params.yaml"
     arguments = ["configure", "--conf", str(CONF), "--params", str(target)]

@@ -60,16 +60,26 @@ def configure(
     Returns
     -------
     The settings that changed: dotted name -> (old value, new value), None where there is no such value.
+
+    Raises
+    ------
+    RadsynthError
+        Where the settings are not valid, or `target` cannot be written.
     """
     target = Path(target)
     text = compose(overrides, folder)
     before = _flat(_read(target))
-    with atomic_path(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-        try:
-            settings.load(temporary)
-        except RadsynthError as error:
-            raise RadsynthError(error.what, got=error.got, where="the composed settings") from None
+    try:
+        with atomic_path(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            try:
+                settings.load(temporary)
+            except RadsynthError as error:
+                raise RadsynthError(error.what, got=error.got, where="the composed settings") from None
+    except (FileExistsError, NotADirectoryError):
+        raise RadsynthError("lies below a file", where=target, expected="the name of a file in a folder") from None
+    except OSError as error:
+        raise RadsynthError(f"cannot be written ({error.strerror})", where=target) from None
     after = _flat(yaml.safe_load(text))
     return {
         name: (before.get(name), after.get(name))

@@ -214,6 +214,13 @@ def test_a_refusing_server_is_named_at_once(tmp_path: Path) -> None:
     assert len(handler.ranges) == 1
 
 
+@pytest.mark.parametrize(("name", "said"), [("file/openi", "Not a directory"), ("file", "File exists")])
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(name: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RadsynthError, match=rf"{name}: the folder cannot be made \({said}\)"):
+        openi_download(tmp_path / name)
+
+
 def test_what_is_there_is_not_downloaded_again(tmp_path: Path) -> None:
     (tmp_path / "x.tgz").write_bytes(b"here")
     (found,) = openi_download(tmp_path, urls={"x.tgz": "http://127.0.0.1:9/x"}, wait_seconds=0)

@@ -61,10 +61,13 @@ def openi_download(
     Raises
     ------
     RadsynthError
-        Where a server cannot be reached or answers with an error, or the disk is too small.
+        Where `folder` cannot be made, a server cannot be reached or answers with an error, or the disk is too small.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RadsynthError(f"the folder cannot be made ({error.strerror})", where=folder) from None
     found = []
     for name, url in urls.items():
         target = folder / name
