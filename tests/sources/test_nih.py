@@ -58,6 +58,21 @@ def test_subject_is_the_patient_and_view_is_known(folder: Path) -> None:
     ]
 
 
+def test_a_patient_is_the_same_in_a_table_that_pandas_saved_again(folder: Path) -> None:
+    table = folder / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",1,58", ",1.0,58"))
+    assert list(read_nih(folder, seed=7).reports["subject_id"]) == ["NIH00001", "NIH00001", "NIH00002"]
+
+
+@pytest.mark.parametrize("wrong", ["", "nan", "1.5", "-1", "P1"])
+def test_a_patient_without_a_number_is_named_with_its_row(wrong: str, folder: Path) -> None:
+    table = folder / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",2,81", f",{wrong},81"))
+    said = rf"Data_Entry_2017.csv, 00000002_000.png: the Patient ID is no number; got '{wrong}'"
+    with pytest.raises(RadsynthError, match=said):
+        read_nih(folder, seed=7)
+
+
 def test_wording_follows_from_the_seed_and_the_image_alone(folder: Path) -> None:
     first, again, other = (read_nih(folder, seed=seed).reports for seed in (7, 7, 8))
     assert first.equals(again)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ BOX_FRAME = 1024
 
 _OWN_NAMES = {"infiltration": "opacity", "infiltrate": "opacity"}
 _VIEWS = {"PA": "frontal", "AP": "frontal"}
+_WHOLE = re.compile(r"([0-9]+)(\.0*)?")
+"""A Patient ID; a table that pandas saved again may have 1.0 for 1."""
 
 
 def read_nih(folder: str | Path, *, seed: int) -> RawChest:
@@ -44,7 +47,7 @@ def read_nih(folder: str | Path, *, seed: int) -> RawChest:
     Raises
     ------
     RadsynthError
-        Where the label table is missing or lacks a column, or no image is here.
+        Where the label table is missing or lacks a column, a Patient ID is no number, or no image is here.
     """
     folder = require_folder(folder, "a folder with images/ and Data_Entry_2017.csv")
     tables = sorted(folder.glob("Data_Entry_2017*.csv"))
@@ -64,10 +67,14 @@ def read_nih(folder: str | Path, *, seed: int) -> RawChest:
             message = f"{path}: the label {row['Finding Labels']!r} is not known"
             rejected.append(Rejected(str(path), "image", "quarantined", "label_unknown", message))
             continue
+        patient = _WHOLE.fullmatch(row["Patient ID"])
+        if patient is None:
+            where, got = f"{tables[-1]}, {name}", repr(row["Patient ID"])
+            raise RadsynthError("the Patient ID is no number", where=where, got=got, expected="a whole number")
         image_id = path.stem
         report_id = f"NIH{image_id}"
         xml = _write(report_id, image_id, [label for label in labels if label], seed)
-        reports.append((report_id, f"NIH{int(row['Patient ID']):05d}", f"{tables[-1]}#{name}", xml))
+        reports.append((report_id, f"NIH{int(patient[1]):05d}", f"{tables[-1]}#{name}", xml))
         view = _VIEWS.get(row["View Position"], "unknown")
         images.append((image_id, str(folder), path.relative_to(folder).as_posix(), view))
         spacing[name] = _millimetres(row)
