@@ -42,6 +42,13 @@ def test_a_folder_is_an_encoder_where_it_has_a_config(tmp_path):
     assert [empty.status, whole.status] == ["problem", "ok"]
 
 
+@pytest.mark.parametrize("name", ["/data/bert", "./bert", "../bert", "models/clinical/bert"])
+def test_a_folder_that_is_not_there_is_told(tmp_path, name):
+    (result,) = weights.text_encoder(with_encoder(name), tmp_path)
+    assert (result.status, result.found) == ("problem", f"{name}: the folder is not there")
+    assert "tokenize_reports.encoder=FOLDER" in result.advice
+
+
 @pytest.mark.parametrize(("cached", "status"), [(None, "problem"), ("/cache/config.json", "ok")])
 def test_an_encoder_of_the_hub_must_be_in_its_cache(tmp_path, monkeypatch, cached, status):
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda name, file: cached)

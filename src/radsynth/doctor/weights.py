@@ -34,8 +34,18 @@ def text_encoder(settings: Settings, root: Path) -> Iterator[Result]:
             yield Result("encoder", "problem", f"{name}: the folder has no config.json", advice)
     else:
         from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
 
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        try:
+            cached = try_to_load_from_cache(name, "config.json")
+        except HFValidationError:
+            advice = (
+                "put it there, name another by `radsynth configure tokenize_reports.encoder=FOLDER`, or `radsynth"
+                " configure` for the encoder that needs no hub"
+            )
+            yield Result("encoder", "problem", f"{name}: the folder is not there", advice)
+            return
+        if isinstance(cached, str):
             yield Result("encoder", "ok", f"{name}, in Hugging Face's cache: no model hub is needed")
         else:
             found = f"{name} is neither a folder nor in Hugging Face's cache, and nothing is downloaded by the pipeline"
