@@ -11,6 +11,7 @@ from PIL import Image
 from radsynth.errors import RadsynthError
 from radsynth.explain.chest import finding_maps
 from radsynth.radiographs.write import png_bytes, stored_values
+from radsynth.synthetic_dicom import NOTICE
 from radsynth.training.findings import load_findings
 from radsynth.training.report_gan import as_batch
 from radsynth.use import explain, generate
@@ -60,6 +61,7 @@ def test_a_drawn_picture_is_the_one_that_generate_draws(asked, tmp_path):
     assert set(found.maps) == {"classifier", "discriminator"}
     said = json.loads((tmp_path / "why" / "about.json").read_text())
     assert (said["report"], said["seed"], said["source"]) == (REPORT, 7, "drawn")
+    assert said["notice"] == found.about["notice"] == NOTICE
     assert said["model"]["name"] == "report-to-xray"
     assert "synthetic" in Image.open(tmp_path / "why" / "picture.png").text["Description"]
 
@@ -68,7 +70,8 @@ def test_a_given_image_is_not_called_synthetic(image, asked, tmp_path):
     said = explain(image, tmp_path / "why", report=REPORT, **asked).about
     assert "seed" not in said
     assert "synthetic" not in Image.open(tmp_path / "why" / "picture.png").text["Description"]
-    assert "synthetic" not in json.loads((tmp_path / "why" / "about.json").read_text())["notice"]
+    assert said["notice"] == "research only, not for clinical use"
+    assert json.loads((tmp_path / "why" / "about.json").read_text())["notice"] == said["notice"]
 
 
 def test_the_other_report_is_of_other_findings_and_changes_the_map(image, asked):

@@ -127,6 +127,8 @@ def explain(
     maps = {"classifier": finding_maps(judging.network, as_batch(picture[None]), [named], method)[0]}
     facts = about("explain", resolved) | {
         "source": "image" if stored is not None else "drawn",
+        # a given picture is no synthetic one, but it is not for diagnosis either
+        "notice": NOTICE if stored is None else "research only, not for clinical use",
         "finding": named,
         "finding_learned": named in judging.learned,
         "probabilities": {name: round(float(p), 6) for name, p in zip(FINDINGS, scores, strict=True)},
@@ -167,7 +169,6 @@ def _agreement(drawer: Drawer, picture: np.ndarray, words: str, other: str, view
 def _write(
     folder: Path, picture: np.ndarray, maps: dict[str, np.ndarray], facts: dict[str, Any], drawn_by: Resolved | None
 ) -> None:
-    # a given picture is no synthetic one, but it is not for diagnosis either
     texts = png_texts(title(drawn_by)) if drawn_by else {"Description": "prepared image, research only"}
     (folder / "picture.png").write_bytes(png_bytes(stored_values(picture), texts))
     for name, evidence in maps.items():
@@ -181,4 +182,4 @@ def _write(
             unit=facts["units"][name],
             columns=1,
         )
-    write_json(folder / ABOUT, facts | {"notice": NOTICE if drawn_by else "research only, not for clinical use"})
+    write_json(folder / ABOUT, facts)
