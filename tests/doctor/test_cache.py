@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from radsynth.doctor.cache import cache_intact
-from radsynth.doctor.dvc_files import BLOCK, cache_folder, md5_of_folder
+from radsynth.tracking.dvc_files import BLOCK, cache_folder, md5_of_folder
 
 WEIGHTS = bytes(range(256)) * (BLOCK // 256 * 2) + b"tail"
 FILES = {"models/gan/weights.safetensors": WEIGHTS, "models/gan/model.json": b"{}", "metrics/gan.json": b'{"kid": 0.1}'}

@@ -20,7 +20,8 @@ from radsynth.schemas import CHEST, XRAYS
 from radsynth.sources.chest_folder import read_chest_folder
 from radsynth.splits import chest_manifest
 from radsynth.tracking import registry
-from radsynth.tracking.drift import CACHE, drift, kept_file
+from radsynth.tracking.drift import drift, kept_file
+from radsynth.tracking.dvc_files import object_path
 from radsynth.tracking.registry import Version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +48,11 @@ def cached(root: Path, path: Path) -> str:
     """Put a file, or a folder with its list, into DVC's cache; returns its digest."""
     if path.is_dir():
         entries = [{"md5": cached(root, file), "relpath": file.name} for file in sorted(path.iterdir())]
-        content, ending = json.dumps(entries).encode(), ".dir"
+        content = json.dumps(entries).encode()
     else:
-        content, ending = path.read_bytes(), ""
+        content = path.read_bytes()
     digest = hashlib.md5(content).hexdigest()
-    target = root / CACHE / digest[:2] / (digest[2:] + ending)
+    target = object_path(root / ".dvc/cache", digest, path.is_dir())
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     return digest
@@ -126,3 +127,13 @@ def test_data_that_left_the_cache_are_named_with_what_to_do(trained):
         kept_file(root, digests, "data/chest/xrays", "masks.npy")
     with pytest.raises(RadsynthError, match="no longer in DVC's cache"):
         kept_file(root, {"data/chest/manifest.parquet": "0" * 32}, "data/chest/manifest.parquet")
+
+
+def test_data_are_found_in_the_cache_that_dvc_is_configured_to_use(trained, tmp_path):
+    root, digests = trained
+    shutil.copytree(root / ".dvc/cache", tmp_path / "shared")
+    checkout = tmp_path / "checkout"
+    (checkout / ".dvc").mkdir(parents=True)
+    (checkout / ".dvc/config").write_text("[cache]\n    dir = ../../shared\n")
+    found = kept_file(checkout, digests, "data/chest/xrays", "pixels.npy")
+    assert found.resolve().is_relative_to(tmp_path / "shared")

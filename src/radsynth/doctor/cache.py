@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from radsynth.doctor.dvc_files import (
+from radsynth.doctor.result import Result
+from radsynth.tracking.dvc_files import (
     Output,
     blocks_of,
     cache_folder,
@@ -24,7 +25,6 @@ from radsynth.doctor.dvc_files import (
     outputs,
     uncached,
 )
-from radsynth.doctor.result import Result
 
 NAMED = 5
 """Outputs named in one line."""

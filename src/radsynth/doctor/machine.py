@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from radsynth.doctor.dvc_files import cache_folder, outputs
 from radsynth.doctor.result import Result
+from radsynth.tracking.dvc_files import cache_folder, outputs
 from radsynth.tracking.lineage import locked_stages
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from radsynth.errors import InputRefused, RadsynthError
+from radsynth.tracking.dvc_files import cache_folder, listing, object_path
 from radsynth.validation.drift import (
     Measure,
     compare,
@@ -20,11 +21,6 @@ from radsynth.validation.drift import (
     volume_measures,
     words_of,
 )
-
-if TYPE_CHECKING:
-    pass
-
-CACHE = Path(".dvc/cache/files/md5")
 
 
 @dataclass(frozen=True)
@@ -197,12 +193,12 @@ def kept_file(root: Path, digests: dict[str, str], data: str, inside: str = "") 
     RadsynthError
         Where it was not recorded or is not in the cache.
     """
-    digest = digests.get(data)
+    cache, digest = cache_folder(root), digests.get(data)
     if digest and inside:
-        listing = _object(root, f"{digest}.dir")
-        entries = json.loads(listing.read_text(encoding="utf-8")) if listing.is_file() else []
-        digest = next((entry["md5"] for entry in entries if entry["relpath"] == inside), None)
-    path = _object(root, digest) if digest else None
+        folder = object_path(cache, digest, is_folder=True)
+        files = listing(folder) if folder.is_file() else []
+        digest = next((md5 for md5, name in files if name == inside), None)
+    path = object_path(cache, digest) if digest else None
     if path is None or not path.is_file():
         raise RadsynthError(
             "the data that the champion learned from are no longer in DVC's cache",
@@ -210,7 +206,3 @@ def kept_file(root: Path, digests: dict[str, str], data: str, inside: str = "") 
             next_step="fetch them with `dvc fetch --all-commits`, or retrain and promote",
         )
     return path
-
-
-def _object(root: Path, digest: str) -> Path:
-    return root / CACHE / digest[:2] / digest[2:]
