@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from pipelines.commands import Checkout, StepFailed
+from pipelines.process import TimedOut
 from pipelines.recipes import ModelName
 from pipelines.running import reconcile, recorded
 
@@ -52,7 +53,7 @@ def monitor(
             return Completed(name="NothingToJudge", message="No folder of incoming data is there.")
         try:
             drifts = {name: compare(Checkout(here, log, hours * 3600), name, folder) for name, folder in given.items()}
-        except StepFailed as error:
+        except (StepFailed, TimedOut) as error:
             return Failed(name="StepFailed", message=str(error))
         drifted = [name for name, measures in drifts.items() if any(measure["drifted"] for measure in measures)]
         if not drifted:

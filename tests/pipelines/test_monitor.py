@@ -73,6 +73,13 @@ def test_drift_without_the_deployment_is_a_failure_that_names_it(prefect, incomi
     assert "there is no deployment retrain/nowhere" in state.message
 
 
+def test_a_folder_that_takes_too_long_is_a_failure_that_says_so(prefect, incoming):
+    incoming.tell(do=[{"when": "radsynth drift", "sleeps": 600}])
+    state = run(incoming, hours=2 / 3600)
+    assert (state.type.value, state.name) == ("FAILED", "StepFailed")
+    assert "time limit: radsynth drift report-to-xray" in state.message
+
+
 def test_promote_passes_mode_and_version_on_and_shows_the_decision(prefect, fake):
     state = promote("mri-to-ct", mode="dry_run", version=2, root=str(fake.root), return_state=True)
     assert (state.name, state.message) == ("Promoted", "promoted: mri-to-ct v1 is the champion")
