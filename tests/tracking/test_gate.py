@@ -17,7 +17,7 @@ from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.rescore import Compared
 from radsynth.files import read_json, write_json
 from radsynth.settings import Rule
-from radsynth.tracking import gate
+from radsynth.tracking import gate, registry
 from radsynth.tracking.gate import Decision
 from radsynth.tracking.registry import REGISTERED, find, promote, register, rollback, versions
 
@@ -205,6 +205,21 @@ def test_a_champion_that_cannot_read_the_test_set_blocks_with_the_reason(two: Pa
     assert decision.outcome == "refused"
     assert "text encoder" in check(decision, "test set").failed[0]
     assert "layout_error: missing, and it is asked for" in decision.reasons
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_a_champion_that_todays_code_cannot_build_blocks_with_the_reason(
+    name: str, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = find(two, name, "champion").folder / "model.json"
+    described = read_json(path)
+    write_json(path, described | {"network": described["network"] | {"of_old": 1}})
+    monkeypatch.setattr(registry, "_check_files", lambda version: None)
+    decision = promote(two, name)
+    assert (decision.outcome, decision.exit_code) == ("refused", 4)
+    tested = check(decision, "test set")
+    assert (tested.challenger, tested.champion) == ("scored", "not scored")
+    assert "of another version" in tested.failed[0]
 
 
 def test_an_unknown_mode_is_a_mistake(judged: Path) -> None:

@@ -225,8 +225,7 @@ def _score_xrays(
 
     chest, device, rules = root / "data" / "chest", pick_device(), settings.gate.report_to_xray
     judge = load_findings(root / "models" / "classifier").to(device.device)
-    models = {v.version: load_report_gan(v.folder) for v in (challenger, champion) if v}
-    views = [set(description["views"]) for _, description in models.values()]
+    views = [set(read_json(v.folder / "model.json")["views"]) for v in (challenger, champion) if v]
     shared = tuple(sorted(set.intersection(*views)))
     if not shared:
         raise RadsynthError("challenger and champion draw no common view", got=views)
@@ -236,7 +235,7 @@ def _score_xrays(
     encoder = read_json(chest / "embeddings" / "encoder.json")
 
     def scored(version: Version) -> Figures:
-        gan, description = models[version.version]
+        gan, description = load_report_gan(version.folder)
         if description["encoder"]["digest"] != encoder["digest"]:
             raise RadsynthError(
                 "the model cannot be scored on this test set: text encoder",
@@ -298,7 +297,11 @@ def _score_cts(
 
     def scored(version: Version) -> Figures:
         nonlocal subjects
-        model, _ = load_mri_to_ct(version.folder)
+        try:
+            model, _ = load_mri_to_ct(version.folder)
+        except (KeyError, TypeError, RuntimeError):
+            expected = "one of this version: train it again, `dvc repro`"
+            raise RadsynthError("the CycleGAN is of another version", where=version.folder, expected=expected) from None
         model.networks.to(pick_device().device)
         model.atlases.to(pick_device().device)
         figures, subjects = mri_to_ct_figures(model, mr, ct)
