@@ -30,6 +30,8 @@ from radsynth.training.loop import Outcome
 from radsynth.training.models import load_model, save_model, write_history
 from radsynth.training.report_gan import ReportGan, generate, load_report_gan
 from radsynth.vocabulary import FINDINGS
+from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
+from radsynth.volumes.registration import Head
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = {"grid_size": [24, 28, 20], "spacing_mm": [8.0, 8.0, 8.0]}
@@ -51,6 +53,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     heads = cyclegan_networks(2 + GEOMETRY, 1 + GEOMETRY, width=4, blocks=1, discriminator_layers=2, seed=0)
     atlases = nn.ModuleDict({"ct": Atlas((20, 28, 24)), "mr": Atlas((20, 28, 24))})
     common = {"seed": 7, "images_seen": 200}
+    head = Head(np.zeros((4, 4, 4), np.float32), np.diag([2.5, 2.5, 2.5, 1.0]), *[np.ones((4, 4, 4), bool)] * 2, "CT")
+    write_common_grid(CommonGrid(head, **GRID, n4=False), root / "data/brain/aligned" / FILE)
     save_model(
         root / "models/report_gan",
         gan.state_dict(),
@@ -82,6 +86,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
             "settings": {"learning_rate": 0.0004},
             "fingerprint": "2222222222222222",
         },
+        [root / "data/brain/aligned" / FILE],
     )
     for name, network, mark in (("classifier", classifier, "3" * 16), ("perceptual", vgg, "4" * 16)):
         described = {"settings": {}, "fingerprint": mark, "network": {"findings": len(FINDINGS), "width": 2}}
@@ -98,9 +103,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     write_json(root / "metrics/train_classifier.json", {"mean_auroc": 0.9, "auroc": {"nodule": 0.8, "mass": None}})
     write_json(root / "metrics/evaluate_mri_to_ct.json", {"mae_hu": 150.5})
     write_json(root / "metrics/explain.json", {"pointing_game": 0.4})
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
-    settings["align_volumes"] |= GRID
-    (root / "params.yaml").write_text(yaml.safe_dump(settings))
+    shutil.copy(ROOT / "params.yaml", root)
     lock = {"schema": "2.0", "stages": {"train_report_gan": {"cmd": "python -m stages.train_report_gan", "deps": []}}}
     lock["stages"]["train_report_gan"]["deps"] = [
         {"path": "data/chest/embeddings", "hash": "md5", "md5": "0" * 32 + ".dir", "size": 12, "nfiles": 4},
@@ -215,7 +218,8 @@ def train_again(judged_once: Path) -> Callable[..., None]:
                 weights[key] = value + noise * (key == "generator.to_picture.bias")
             elif not key.startswith("atlases"):
                 weights[key] = value + noise * torch.randn_like(value)
-        save_model(root / "models" / folder, weights, description | {"fingerprint": mark})
+        files = (judged_once / "models" / folder).glob("common_grid*")
+        save_model(root / "models" / folder, weights, description | {"fingerprint": mark}, list(files))
 
     return put
 
@@ -268,7 +272,6 @@ def _write_brain(root: Path) -> None:
     mr = np.where(depth > 0, 0.2 + 0.6 * noise, 0).astype(np.float32)
     model, _ = load_mri_to_ct(root / "models/mri_to_ct")
     ct = np.stack([np.rint(translate_volume(model, v, d)) for v, d in zip(mr, depth, strict=True)]).astype(np.int16)
-    folder.mkdir(parents=True)
     for name, array in {"mr": mr, "ct": ct, "mr_depth_mm": depth, "ct_depth_mm": depth}.items():
         np.save(folder / f"{name}.npy", array)
     rows = [(modality, row) for modality in ("MR", "CT") for row in range(count)]

@@ -6,14 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from radsynth.tracking.card import card
 from radsynth.tracking.gate import Decision, shown
 from radsynth.tracking.registry import find, promote
-from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
-from radsynth.volumes.registration import Head
+from radsynth.volumes.common_grid import FILE
 
 
 def test_card_holds_use_data_figures_limits_and_lineage(two: Path) -> None:
@@ -49,10 +47,9 @@ def test_card_says_whose_heads_travel_with_the_model(source: str, whose: str, tw
     source_folder = tmp_path / "logged"
     shutil.copytree(version.source, source_folder)
     version = replace(version, source=source_folder, tags=version.tags | {"radsynth.brain_source": source})
-    assert "common_grid" not in card(version, decided)
-    head = Head(np.zeros((4, 4, 4), np.float32), np.diag([2.5, 2.5, 2.5, 1.0]), *[np.ones((4, 4, 4), bool)] * 2, "CT")
-    write_common_grid(CommonGrid(head, (24, 28, 20), (8.0, 8.0, 8.0), False), version.folder / FILE)
     text = card(version, decided).split("## What it carries of its training data")[1].split("## Figures")[0]
     assert "common_grid.safetensors: the CT of one training head at 2.5 x 2.5 x 2.5 mm" in text
     assert "an atlas of the training CT heads, at each of 20 x 28 x 24 voxels" in text
     assert whose in text
+    (version.folder / FILE).unlink()
+    assert "common_grid" not in card(version, decided)

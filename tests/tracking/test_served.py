@@ -17,6 +17,7 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 from PIL import Image
 
 from radsynth.reports.encode import TextEncoder
+from radsynth.settings import load as load_settings
 from radsynth.training.cyclegan import load_mri_to_ct, translate_volume
 from radsynth.training.device import pick_device
 from radsynth.training.report_gan import generate, load_report_gan
@@ -119,6 +120,13 @@ def test_logged_ct_model_translates_as_the_library_does(ct_model: PyFuncModel, o
     np.testing.assert_array_equal(served[0], expected)
     assert served.dtype == np.float32
     assert served[0][0, 0, 0] == -1024
+
+
+def test_the_grid_is_the_models_own_whatever_the_settings_are_now(ct_model: PyFuncModel, published_once: Path) -> None:
+    now = load_settings(published_once / "params.yaml").align_volumes
+    assert (now.grid_size, now.spacing_mm) != ((24, 28, 20), (8.0, 8.0, 8.0))
+    assert ct_model.metadata.get_input_schema().inputs[0].shape == (-1, 20, 28, 24)
+    assert ct_model.model_config["spacing_mm"] == [8.0, 8.0, 8.0]
 
 
 @pytest.mark.parametrize(

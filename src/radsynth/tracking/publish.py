@@ -119,9 +119,7 @@ def _publish_training(
     _log_inputs(client, run, lock)
     _log_pictures(client, run, training)
     _log_files(client, run, training)
-    model_id, fresh = (
-        log_model(client, experiment, run, training, settings) if is_served(training.stage) else (None, False)
-    )
+    model_id, fresh = log_model(client, experiment, run, training) if is_served(training.stage) else (None, False)
     _log_results(client, run, training, lock, last_seen, model_id, fresh)
     client.set_terminated(run.info.run_id, "FINISHED", end_time=run.info.start_time + _milliseconds(training))
     client.set_tag(run.info.run_id, "radsynth.content", content)

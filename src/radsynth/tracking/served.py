@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.models import ModelSignature
 
-    from radsynth.settings import Settings
     from radsynth.tracking.outputs import Training
 
 _HERE = Path(__file__).resolve().parent
@@ -42,22 +41,18 @@ def is_served(stage: str) -> bool:
     return stage in ("train_report_gan", "train_cyclegan")
 
 
-def served_model(stage: str, description: dict[str, Any], settings: Settings) -> Served:
-    """What to log for the GAN that `stage` trained.
+def served_model(training: Training) -> Served:
+    """What to log for the GAN of a training.
 
-    Parameters
-    ----------
-    description
-        Of its `model.json`.
-    settings
-        For the common grid of the heads.
+    Raises
+    ------
+    RadsynthError
+        Where a model of heads has no common grid with it.
     """
-    return _report_to_xray(description) if stage == "train_report_gan" else _mri_to_ct(settings)
+    return _report_to_xray(training.description) if training.stage == "train_report_gan" else _mri_to_ct(training.model)
 
 
-def log_model(
-    client: MlflowClient, experiment: str, run: Run, training: Training, settings: Settings
-) -> tuple[str, bool]:
+def log_model(client: MlflowClient, experiment: str, run: Run, training: Training) -> tuple[str, bool]:
     """The logged model of a run: the one that is there whole and of today's code, else a new one.
 
     Nothing is predicted and no requirement is inferred: that takes seconds and says less than what is known here. The
@@ -73,7 +68,7 @@ def log_model(
     from mlflow.models import Model
 
     run_id, description = run.info.run_id, training.description
-    served = served_model(training.stage, description, settings)
+    served = served_model(training)
     model, fresh = _whole_model(client, experiment, run_id, sha256_of(served.code)), False
     if model is None:
         fresh = True
@@ -154,12 +149,15 @@ def _report_to_xray(description: dict[str, Any]) -> Served:
     )
 
 
-def _mri_to_ct(settings: Settings) -> Served:
+def _mri_to_ct(model: Path) -> Served:
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema, TensorSpec
 
-    width, depth, height = settings.align_volumes.grid_size
+    from radsynth.volumes.common_grid import FILE, read_common_grid
+
+    common = read_common_grid(model / FILE)
+    width, depth, height = common.grid_size
     tensor = TensorSpec(np.dtype(np.float32), (-1, height, depth, width))
     # a plain ball in place of a head; halves and zeros are short in JSON
     z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in (height, depth, width)), indexing="ij")
@@ -170,5 +168,5 @@ def _mri_to_ct(settings: Settings) -> Served:
         ModelSignature(Schema([tensor]), Schema([tensor])),
         ball[None],
         (*COMMON_REQUIREMENTS, "scipy", "SimpleITK", "rich"),
-        {"spacing_mm": [float(mm) for mm in settings.align_volumes.spacing_mm]},
+        {"spacing_mm": [float(mm) for mm in common.spacing_mm]},
     )
