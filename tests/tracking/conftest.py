@@ -22,6 +22,7 @@ from radsynth.networks.cyclegan import cyclegan_networks
 from radsynth.networks.vgg import Vgg
 from radsynth.reports.encode import TextEncoder, encode_reports, load_encoder
 from radsynth.schemas import CHEST, VOLUMES
+from radsynth.tracking.dvc_files import md5_of_folder
 from radsynth.tracking.publish import publish
 from radsynth.tracking.registry import REGISTERED, promote
 from radsynth.training.cyclegan import GEOMETRY, load_mri_to_ct, translate_volume
@@ -104,13 +105,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, encoder: TextEncoder) -> P
     write_json(root / "metrics/evaluate_mri_to_ct.json", {"mae_hu": 150.5})
     write_json(root / "metrics/explain.json", {"pointing_game": 0.4})
     shutil.copy(ROOT / "params.yaml", root)
-    lock = {"schema": "2.0", "stages": {"train_report_gan": {"cmd": "python -m stages.train_report_gan", "deps": []}}}
-    lock["stages"]["train_report_gan"]["deps"] = [
-        {"path": "data/chest/embeddings", "hash": "md5", "md5": "0" * 32 + ".dir", "size": 12, "nfiles": 4},
-        {"path": "data/chest/manifest.parquet", "hash": "md5", "md5": "f" * 32, "size": 34},
-        {"path": "src/radsynth/errors.py", "hash": "md5", "md5": "e" * 32, "size": 56},
-    ]
-    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    _write_lock(root)
     (root / "requirements.lock").write_text("torch==0\n")
     return root
 
@@ -220,8 +215,35 @@ def train_again(judged_once: Path) -> Callable[..., None]:
                 weights[key] = value + noise * torch.randn_like(value)
         files = (judged_once / "models" / folder).glob("common_grid*")
         save_model(root / "models" / folder, weights, description | {"fingerprint": mark}, list(files))
+        lock = yaml.safe_load((root / "dvc.lock").read_text())
+        lock["stages"][REGISTERED[name]]["outs"] = [_model_out(root, folder)]
+        (root / "dvc.lock").write_text(yaml.safe_dump(lock))
 
     return put
+
+
+def _write_lock(root: Path) -> None:
+    """A lock with both GANs and, in place of all stages before them, one that made the manifest of each."""
+    settings = yaml.safe_load((root / "params.yaml").read_text())
+    stages = {}
+    for data, training, model, digest in (
+        ("chest", "train_report_gan", "report_gan", "f" * 32),
+        ("brain", "train_cyclegan", "mri_to_ct", "d" * 32),
+    ):
+        manifest = {"path": f"data/{data}/manifest.parquet", "hash": "md5", "md5": digest, "size": 34}
+        params = {name: {"params.yaml": {name: settings[name]}} for name in (f"acquire_{data}", training)}
+        stages[f"acquire_{data}"] = {"params": params[f"acquire_{data}"], "outs": [manifest]}
+        stages[training] = {"params": params[training], "deps": [dict(manifest)], "outs": [_model_out(root, model)]}
+    stages["train_report_gan"]["deps"] += [
+        {"path": "data/chest/embeddings", "hash": "md5", "md5": "0" * 32 + ".dir", "size": 12, "nfiles": 4},
+        {"path": "src/radsynth/errors.py", "hash": "md5", "md5": "e" * 32, "size": 56},
+    ]
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def _model_out(root: Path, model: str) -> dict[str, str]:
+    digest = md5_of_folder(root / "models" / model)
+    return {"path": f"models/{model}", "hash": "md5", "md5": f"{digest}.dir"}
 
 
 def _write_chest(root: Path, encoder: TextEncoder) -> None:

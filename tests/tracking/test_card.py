@@ -38,10 +38,17 @@ def test_limits_follow_from_the_facts(two: Path) -> None:
     assert "Trained on drawn phantoms" in limits
     assert "The figures come from 6 patients" in limits
     assert "label_auroc_share could not be measured" in limits
-    assert "The commit of the code was not recorded" in limits
+    assert "The commit of the code that trained it is unknown" in limits
 
 
-@pytest.mark.parametrize(("source", "whose"), [("phantom", "of no person"), ("folder", "The heads are people")])
+@pytest.mark.parametrize(
+    ("source", "whose"),
+    [
+        ("phantom", "The heads are phantoms, of no person"),
+        ("folder", "The heads are people"),
+        ("unknown", "Whether the heads are people is unknown"),
+    ],
+)
 def test_card_says_whose_heads_travel_with_the_model(source: str, whose: str, two: Path, tmp_path: Path) -> None:
     version, decided = find(two, "mri-to-ct", 1), Decision("mri-to-ct", 1, None, "disabled", "promoted", True)
     source_folder = tmp_path / "logged"

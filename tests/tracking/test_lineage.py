@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from radsynth.tracking import lineage
 from radsynth.tracking.lineage import Lock, environment, git_state, installed, read_lock
@@ -55,7 +56,7 @@ def test_lock_entry_changes_its_digest_alone(outputs: Path, tmp_path: Path) -> N
     (tmp_path / "dvc.lock").write_text(text)
     before = read_lock(tmp_path, "train_report_gan")
     assert before.digest == hashlib.sha256(text.encode()).hexdigest()
-    assert [data.name for data in before.data] == ["chest_embeddings", "chest_manifest"]
+    assert [data.name for data in before.data] == ["chest_manifest", "chest_embeddings"]
     (tmp_path / "dvc.lock").write_text(text + "  another: {cmd: x}\n")
     after = read_lock(tmp_path, "train_report_gan")
     assert after.stage_digest == before.stage_digest
@@ -66,9 +67,32 @@ def test_lock_entry_changes_its_digest_alone(outputs: Path, tmp_path: Path) -> N
 
 def test_stage_that_never_ran_has_no_entry(outputs: Path, tmp_path: Path) -> None:
     assert read_lock(tmp_path, "train_report_gan") == Lock()
-    found = read_lock(outputs, "train_cyclegan")
+    found = read_lock(outputs, "train_perceptual")
     assert found.digest
     assert (found.stage_digest, found.data) == ("", ())
+
+
+def test_settings_and_code_behind_a_stage_are_those_of_the_stages_that_made_what_it_read(tmp_path: Path) -> None:
+    def entry(settings: dict, deps: dict[str, str], outs: dict[str, str]) -> dict:
+        listed = {"deps": deps, "outs": outs}
+        files = {kind: [{"path": p, "md5": md5} for p, md5 in paths.items()] for kind, paths in listed.items()}
+        return {"params": {"params.yaml": settings}, **files}
+
+    stages = {
+        "acquire": entry({"acquire": {"source": "folder"}}, {"/heads": "1", "src/a.py": "2"}, {"data/raw": "3"}),
+        "align": entry({"seed": 1}, {"data/raw": "3", "src/b.py": "4"}, {"data/aligned": "5"}),
+        "train": entry({"seed": 2}, {"data/aligned": "5", "stages/train.py": "6"}, {"models/m": "7.dir"}),
+    }
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    found = read_lock(tmp_path, "train")
+    assert found.outputs == {"models/m": "7.dir"}
+    assert found.settings == {"train": {"seed": 2}, "align": {"seed": 1}, "acquire": {"acquire": {"source": "folder"}}}
+    assert found.code == {("src/a.py", "2"), ("src/b.py", "4"), ("stages/train.py", "6")}
+    stages["align"]["deps"][0]["md5"] = "of another time"
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    found = read_lock(tmp_path, "train")
+    assert set(found.settings) == {"train", "align"}
+    assert found.code == {("src/b.py", "4"), ("stages/train.py", "6")}
 
 
 def test_environment_without_a_lock_says_so(tmp_path: Path) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from radsynth.errors import RadsynthError
 from radsynth.files import read_json, write_json
+from radsynth.settings import load
 from radsynth.tracking import publish as publish_module
-from radsynth.tracking.outputs import flat_numbers
+from radsynth.tracking.dvc_files import md5_of
+from radsynth.tracking.lineage import read_lock
+from radsynth.tracking.outputs import finished_trainings, flat_numbers
 from radsynth.tracking.publish import PUBLISHED, is_published, publish
 from radsynth.tracking.store import open_store
 
@@ -100,6 +105,71 @@ def test_run_shows_settings_final_figures_and_lineage(published: Path) -> None:
     environment = read_json(Path(run.info.artifact_uri) / "lineage/environment.json")
     assert environment["packages"]["torch"].startswith("2.")
     assert len(environment["requirements_lock_sha256"]) == 64
+
+
+@pytest.fixture
+def trained(outputs: Path, tmp_path: Path) -> Path:
+    """A checkout in git after all trainings, as they left it: only the lock has changed since the commit."""
+    root = tmp_path / "trained"
+    shutil.copytree(outputs, root)
+    (root / "src/radsynth").mkdir(parents=True)
+    (root / "src/radsynth/errors.py").write_text("code")
+    change_lock(root, "e" * 32, md5_of(root / "src/radsynth/errors.py"))
+    (root / ".gitignore").write_text("*\n!/params.yaml\n!/dvc.lock\n!/src\n!/src/**\n")
+    run_git(root, "init")
+    run_git(root, "add", ".")
+    run_git(root, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-m", "first")
+    change_lock(root, "schema: '2.0'", "schema: '2.0' # after the training")
+    return root
+
+
+def run_git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def change_lock(root: Path, before: str, after: str) -> None:
+    text = (root / "dvc.lock").read_text()
+    assert before in text
+    (root / "dvc.lock").write_text(text.replace(before, after))
+
+
+def provenance(root: Path, stage: str = "train_cyclegan") -> dict[str, str]:
+    """The tags, without those that say nothing."""
+    (training,) = (training for training in finished_trainings(root) if training.stage == stage)
+    tags = publish_module._provenance(training, load(root / "params.yaml"), read_lock(root, stage))
+    return {name.removeprefix("radsynth."): value for name, value in tags.items() if value}
+
+
+def test_source_profile_and_commit_are_those_of_the_training(trained: Path) -> None:
+    commit = run_git(trained, "rev-parse", "HEAD")
+    git = {"git_commit": commit, "git_dirty": "false", "mlflow.source.git.commit": commit}
+    assert provenance(trained) == {"brain_source": "phantom", "profile": "quickstart"} | git
+    assert provenance(trained, "train_report_gan") == {"chest_source": "phantom", "profile": "quickstart"} | git
+    (trained / "src/radsynth/other.py").write_text("new")
+    assert provenance(trained)["git_dirty"] == "true"
+
+
+def test_a_checkout_configured_back_to_phantoms_leaves_the_source_of_the_training(trained: Path) -> None:
+    lock = yaml.safe_load((trained / "dvc.lock").read_text())
+    lock["stages"]["acquire_brain"]["params"]["params.yaml"]["acquire_brain"]["source"] = "folder"
+    (trained / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert provenance(trained) == {"brain_source": "folder", "profile": "unknown"}
+
+
+def test_the_commit_of_other_code_is_not_claimed(trained: Path) -> None:
+    (trained / "src/radsynth/errors.py").write_text("code that did not train the model")
+    assert provenance(trained, "train_report_gan") == {"chest_source": "phantom", "profile": "quickstart"}
+
+
+@pytest.mark.parametrize("changed", ["model", "data"])
+def test_what_the_lock_does_not_know_is_unknown(changed: str, trained: Path) -> None:
+    if changed == "model":
+        (trained / "models/mri_to_ct/weights.safetensors").write_bytes(b"trained without DVC")
+    else:
+        lock = yaml.safe_load((trained / "dvc.lock").read_text())
+        lock["stages"]["acquire_brain"]["outs"][0]["md5"] = "0" * 32
+        (trained / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert provenance(trained) == {"brain_source": "unknown", "profile": "unknown"}
 
 
 def test_pictures_over_time_and_of_the_evaluation_are_artifacts(published: Path) -> None:

@@ -115,12 +115,11 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
         )
     if not found:
         return []
-    phantom = version.tags.get(f"radsynth.{SOURCES[version.name]}") == "phantom"
-    whose = (
-        "The heads are phantoms, of no person."
-        if phantom
-        else "The heads are people: the model needs the same protection as the data it was trained on."
-    )
+    protect = "the model needs the same protection as the data it was trained on."
+    whose = {
+        "phantom": "The heads are phantoms, of no person.",
+        "unknown": f"Whether the heads are people is unknown: as long as it is, {protect}",
+    }.get(version.tags.get(f"radsynth.{SOURCES[version.name]}", "unknown"), f"The heads are people: {protect}")
     return ["## What it carries of its training data", *(f"- {text}" for text in found), whose, ""]
 
 
@@ -145,10 +144,12 @@ def _limits(version: Version, decision: Decision, figures: list[Check]) -> list[
         )
     if tags.get("radsynth.profile") in ("smoke", "quickstart"):
         found.append(f"A small model of the profile {tags['radsynth.profile']}, trained for minutes at most.")
+    if tags.get("radsynth.profile", "unknown") == "unknown":
+        found.append("The profile that it was trained with is unknown.")
     if tags.get("radsynth.git_dirty") == "true":
         found.append("The code had changes that no commit holds: the training cannot be repeated exactly.")
     if "radsynth.git_commit" not in tags:
-        found.append("The commit of the code was not recorded.")
+        found.append("The commit of the code that trained it is unknown.")
     for name in ("validation", "memorisation"):
         if tags.get(f"radsynth.{name}") != PASSED:
             found.append(f"{name}: {tags.get(f'radsynth.{name}', 'missing')}.")

@@ -43,7 +43,7 @@ PASSED, FAILED, MISSING = "passed", "failed", "missing"
 def lasting_facts(training: Training, run: Run, files: dict[str, str]) -> dict[str, str]:
     """Tags of a new version that are never changed: training, code, data, settings, files.
 
-    Commit and lock are those that the training's run recorded; raw data those of the lock that it kept.
+    Source, profile, commit and lock are what the training's run recorded; raw data those of the lock that it kept.
 
     Parameters
     ----------

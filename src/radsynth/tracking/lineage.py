@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,21 @@ class Lock:
         SHA-256 of the stage's own entry: command, dependencies, settings, outputs.
     data
         Its dependencies under ``data/``, in the order of the lock.
+    outputs
+        Path -> DVC's digest as the lock has it, with ``.dir`` for a folder.
+    settings
+        Stage -> sections of the settings, for the stage and those that made what it read. One that has run again since,
+        with another result, is left out with all behind it.
+    code
+        Path and MD5 of the files in git that these stages read.
     """
 
     digest: str = ""
     stage_digest: str = ""
     data: tuple[Data, ...] = ()
+    outputs: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: frozenset[tuple[str, str]] = frozenset()
 
 
 def locked_stages(path: str | Path) -> dict[str, Any]:
@@ -62,7 +72,8 @@ def read_lock(root: str | Path, stage: str) -> Lock:
     path = Path(root) / "dvc.lock"
     if not path.is_file():
         return Lock()
-    entry = locked_stages(path).get(stage)
+    stages = locked_stages(path)
+    entry = stages.get(stage)
     if entry is None:
         return Lock(sha256_of(path))
     canonical = json.dumps(entry, sort_keys=True).encode()
@@ -71,7 +82,24 @@ def read_lock(root: str | Path, stage: str) -> Lock:
         for dep in entry.get("deps", [])
         if dep["path"].startswith("data/") and "md5" in dep
     )
-    return Lock(sha256_of(path), hashlib.sha256(canonical).hexdigest(), data)
+    outputs = {out["path"]: str(out.get("md5")) for out in entry.get("outs", [])}
+    settings, code = _behind(stages, stage)
+    return Lock(sha256_of(path), hashlib.sha256(canonical).hexdigest(), data, outputs, settings, code)
+
+
+def _behind(stages: dict[str, Any], stage: str) -> tuple[dict[str, dict[str, Any]], frozenset[tuple[str, str]]]:
+    """`Lock.settings` and `Lock.code` of a stage, by walking from what it read to what made exactly that."""
+    makers = {(out["path"], out.get("md5")): name for name, entry in stages.items() for out in entry.get("outs", [])}
+    settings, code, waiting = {}, set(), [stage]
+    while waiting:
+        name = waiting.pop()
+        if name in settings:
+            continue
+        settings[name] = (stages[name].get("params") or {}).get("params.yaml") or {}
+        read = [(dep["path"], dep.get("md5")) for dep in stages[name].get("deps", [])]
+        waiting += [makers[dep] for dep in read if dep in makers]
+        code |= {dep for dep in read if dep[0].startswith(("src/", "stages/", "conf/"))}
+    return settings, frozenset(code)
 
 
 def git_state(root: str | Path) -> dict[str, str]:

@@ -25,7 +25,16 @@ TRAININGS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Training stage -> its folder under models/, and the later stages whose figures and pictures belong to its run."""
 
 _CODE = Path(__file__).resolve().parent
-_PUBLISHING = ("lineage", "mri_to_ct_model", "outputs", "publish", "report_to_xray_model", "served", "store")
+_PUBLISHING = (
+    "dvc_files",
+    "lineage",
+    "mri_to_ct_model",
+    "outputs",
+    "publish",
+    "report_to_xray_model",
+    "served",
+    "store",
+)
 """The modules of this package that shape what a run shows; registering and promoting do not."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from radsynth.files import write_json
+from radsynth.tracking.dvc_files import md5_of, md5_of_folder
 from radsynth.tracking.lineage import Lock, environment, git_state, read_lock
 from radsynth.tracking.outputs import (
     Training,
@@ -140,23 +141,18 @@ def _run_of(client: MlflowClient, experiment: str, training: Training) -> Run | 
 
 
 def _create_run(client: MlflowClient, experiment: str, training: Training, settings: Settings, lock: Lock) -> Run:
-    described, git = training.description, git_state(training.root)
+    described = training.description
     tags = {
         "radsynth.stage": training.stage,
         "radsynth.fingerprint": described["fingerprint"],
         "radsynth.trained": training.trained_digest(),
-        "radsynth.profile": settings.profile,
-        "radsynth.chest_source": settings.acquire_chest.source,
-        "radsynth.brain_source": settings.acquire_brain.source,
         "radsynth.seed": str(described.get("seed", settings.seed)),
         "radsynth.dvc_lock_sha256": lock.digest,
         "radsynth.dvc_stage_sha256": lock.stage_digest,
-        "radsynth.git_commit": git.get("commit", ""),
-        "radsynth.git_dirty": git.get("dirty", ""),
-        "mlflow.source.git.commit": git.get("commit", ""),
         "mlflow.source.name": f"stages/{training.stage}.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": _note(training),
+        **_provenance(training, settings, lock),
     }
     ended = int((training.model / "model.json").stat().st_mtime * 1000)
     return client.create_run(
@@ -165,6 +161,32 @@ def _create_run(client: MlflowClient, experiment: str, training: Training, setti
         tags={name: value for name, value in tags.items() if value},
         run_name=f"{training.model.name} {described['fingerprint'][:8]}",
     )
+
+
+def _provenance(training: Training, settings: Settings, lock: Lock) -> dict[str, str]:
+    """Source, profile and commit of a training, as far as DVC's lock shows them for this very model.
+
+    The checkout may have been configured or changed since: its profile counts where its settings are those that the
+    training and its data were made with, its commit where its code is as well. Else the profile is ``unknown`` and
+    there is no commit.
+    """
+    data = "brain" if training.stage == "train_cyclegan" else "chest"
+    is_locked = lock.outputs.get(f"models/{training.model.name}") == f"{md5_of_folder(training.model)}.dir"
+    made = lock.settings if is_locked else {}
+    source = made.get(f"acquire_{data}", {}).get(f"acquire_{data}", {}).get("source")
+    now = settings.model_dump(mode="json")
+    as_now = bool(source) and all(now.get(name) == value for own in made.values() for name, value in own.items())
+    paths = [(training.root / path, digest) for path, digest in lock.code]
+    git = {}
+    if as_now and all(path.is_file() and md5_of(path) == digest for path, digest in paths):
+        git = git_state(training.root)
+    return {
+        f"radsynth.{data}_source": source or "unknown",
+        "radsynth.profile": settings.profile if as_now else "unknown",
+        "radsynth.git_commit": git.get("commit", ""),
+        "radsynth.git_dirty": git.get("dirty", ""),
+        "mlflow.source.git.commit": git.get("commit", ""),
+    }
 
 
 def _note(training: Training) -> str:

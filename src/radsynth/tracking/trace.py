@@ -101,7 +101,7 @@ def _run_step(root: Path, version: Version) -> Step:
 def _commit_step(root: Path, tags: dict[str, str]) -> Step:
     commit, now = tags.get("radsynth.git_commit"), git_state(root)
     if not commit:
-        return Step("commit", None, "the checkout was no git repository")
+        return Step("commit", None, "no git repository, or code and settings were others when it was published")
     notes = [NOW if now.get("commit") == commit else OTHER if now else UNKNOWN]
     if tags.get("radsynth.git_dirty") == "true":
         notes.append("with changes that no commit holds")
