@@ -12,6 +12,7 @@ import yaml
 from radsynth.files import read_json, sha256_of
 from radsynth.reports.vectors import load_vectors
 from radsynth.schemas import FINDING_TRUTH, QUARANTINE, RAW_IMAGES, RAW_REPORTS, REPORTS
+from radsynth.sources.ids import id_of
 from radsynth.sources.openi_xml import write_openi_xml
 from stages import acquire_chest, parse_reports, tokenize_reports
 
@@ -47,12 +48,13 @@ def test_raw_reports_become_labels_and_embeddings(workspace: Path) -> None:
     parse_reports.main()
     tokenize_reports.main()
     raw, out = workspace / "data/raw/chest", workspace / "data/chest"
-    assert list(RAW_IMAGES.read(raw / "images.parquet")["image_id"]) == ["a", "b", "c"]
+    images = RAW_IMAGES.read(raw / "images.parquet")
+    assert set(images["image_id"]) == {id_of(f"{name}.png", "i") for name in "abc"}
     assert FINDING_TRUTH.read(raw / "truth.parquet").empty
     assert np.load(raw / "masks.npy").shape == (0, 256, 32)
     assert QUARANTINE.read(raw / "quarantine.parquet").empty
     reports = REPORTS.read(out / "reports/reports.parquet")
-    assert list(reports["report_id"]) == ["a", "b"]
+    assert set(reports["report_id"]) == {id_of(f"{name}.png", "r") for name in "ab"}
     assert list(QUARANTINE.read(out / "reports/quarantine.parquet")["reason"]) == ["report_empty"]
     found = load_vectors(out / "embeddings")
     tokens, lengths = found.tokens(found.reports)

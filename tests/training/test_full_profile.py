@@ -73,7 +73,7 @@ def test_the_cyclegan_of_the_full_profile_takes_a_step(full: Settings) -> None:
     own = full.train_cyclegan
     networks = build_networks(own, 0)
     pools = {name: ImagePool(own.pool_size, 0) for name in ("ct", "mr")}
-    phases = cyclegan_phases(networks, build_optimizers(networks, own), pools, own, CPU, nn.ModuleDict())
+    phases = cyclegan_phases(networks, build_optimizers(networks, own), pools, own, CPU, nn.ModuleDict(), 0)
     torch.manual_seed(0)
     mr, ct = (Slices(*(torch.rand(1, channels, SIZE, SIZE) * 2 - 1 for channels in (1, 3, 0, 0))) for _ in ("mr", "ct"))
     take_a_step(phases, list(networks.values()), Pair(mr, ct, 0))

@@ -125,5 +125,8 @@ def features_of(volumes: Sequence[np.ndarray], space: FeatureSpace, device: Devi
 def slice_distance(
     one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], repetitions: int, seed: int
 ) -> Interval:
-    """Kernel distance of two results of `features_of`, the interval by heads; NaN with fewer than two heads a side."""
-    return kid(one[0], other[0], one[1], other[1], repetitions=repetitions, seed=seed)
+    """Kernel distance of two results of `features_of`, of different people; the interval by heads.
+
+    NaN with fewer than two heads a side.
+    """
+    return kid(one[0], other[0], one[1], -1 - other[1], repetitions=repetitions, seed=seed)
