@@ -17,6 +17,12 @@ from radsynth.training.loop import Follow, Outcome, Phase, train
 from radsynth.training.sampler import batch_indices
 
 
+def steps(phases: list[Phase], images: int, **more: object) -> Outcome:
+    """Train by steps of one image that need no data."""
+    plain = {"what": "stepping", "batch_at": lambda seen: None, "batch_size": 1, "device": pick_device(), "state": {}}
+    return train(phases=phases, images_seen=images, result=dict, **plain, **more)
+
+
 def line_fit(
     images: int,
     folder: Path | None,
@@ -96,19 +102,8 @@ def test_a_validation_in_the_middle_of_a_row_takes_no_time_from_it(monkeypatch: 
         clock.now += 100
         return {"error": 0.0}
 
-    outcome = train(
-        what="x",
-        phases=[Phase("idle", (), torch.optim.SGD(nn.Linear(1, 1).parameters()), accumulate)],
-        batch_at=lambda seen: None,
-        batch_size=1,
-        images_seen=20,
-        device=pick_device(),
-        state={},
-        result=dict,
-        validate=validate,
-        validate_images=7,
-        log_images=10,
-    )
+    idle = Phase("idle", (), torch.optim.SGD(nn.Linear(1, 1).parameters()), accumulate)
+    outcome = steps([idle], 20, validate=validate, validate_images=7, log_images=10)
     assert [row["images_per_second"] for row in outcome.system] == [1.0, 1.0]
 
 
@@ -139,16 +134,7 @@ def test_non_finite_loss_stops_before_the_update_and_is_named() -> None:
         return {"fine": torch.zeros(()), "ratio": loss.detach()}
 
     with pytest.raises(NonFiniteLoss, match="loss ratio of phase odd is not finite after 0 images"):
-        train(
-            what="x",
-            phases=[Phase("odd", (network,), torch.optim.SGD(network.parameters(), 1.0), accumulate)],
-            batch_at=lambda seen: None,
-            batch_size=1,
-            images_seen=1,
-            device=pick_device(),
-            state={},
-            result=dict,
-        )
+        steps([Phase("odd", (network,), torch.optim.SGD(network.parameters(), 1.0), accumulate)], 1)
     assert torch.equal(network.weight, before)
 
 
@@ -164,16 +150,7 @@ def test_a_phase_trains_its_own_modules_alone() -> None:
         return {"loss": loss.detach()}
 
     idle = Phase("idle", (other,), torch.optim.SGD(other.parameters(), 0.0), lambda b: {"zero": torch.zeros(())})
-    train(
-        what="x",
-        phases=[Phase("mine", (mine,), torch.optim.SGD(mine.parameters(), 0.1), accumulate), idle],
-        batch_at=lambda seen: None,
-        batch_size=1,
-        images_seen=3,
-        device=pick_device(),
-        state={},
-        result=dict,
-    )
+    steps([Phase("mine", (mine,), torch.optim.SGD(mine.parameters(), 0.1), accumulate), idle], 3)
     assert seen_grads == [(True, True)] * 3
     assert torch.equal(other.weight, frozen)
 
@@ -183,22 +160,13 @@ def one_step(loss_of: float, most: float | None) -> nn.Linear:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
 
-    def accumulate(_: Tensor) -> dict[str, Tensor]:
+    def accumulate(_: None) -> dict[str, Tensor]:
         if loss_of != loss_of:
             return {}
         (loss_of * network.weight.sum()).backward()
         return {"loss": torch.zeros(())}
 
-    train(
-        what="stepping",
-        phases=[Phase("one", (network,), torch.optim.SGD(network.parameters(), 1.0), accumulate, None, most)],
-        batch_at=lambda seen: torch.zeros(1),
-        batch_size=1,
-        images_seen=1,
-        device=pick_device(),
-        state={},
-        result=network.state_dict,
-    )
+    steps([Phase("one", (network,), torch.optim.SGD(network.parameters(), 1.0), accumulate, None, most)], 1)
     return network
 
 
