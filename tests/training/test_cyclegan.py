@@ -557,3 +557,14 @@ def test_a_saved_model_makes_the_same_ct(tmp_path, heads, settings):
     assert np.array_equal(translate_volume(model, *heads["validation_mr"].of("p")), kept["ct"])
     assert "paired validation subjects" in description["chosen_by"]
     assert set(model.networks) == {"mr_to_ct", "ct_to_mr", "discriminator_ct", "discriminator_mr"}
+
+
+def test_a_model_of_another_version_is_told_in_one_line(tmp_path, heads, settings):
+    outcome, selection = train_cyclegan(heads, settings.model_copy(update={"images_seen": 4}), 0, CPU, None)
+    description = describe(outcome, selection, settings, 0, "f00d")
+    fewer = {name: weight for name, weight in outcome.best.items() if not name.startswith("mr_to_ct")}
+    without = {key: value for key, value in description.items() if key != "atlases"}
+    for name, weights, told in (("fewer", fewer, description), ("before", outcome.best, without)):
+        save_model(tmp_path / name, weights, told)
+        with pytest.raises(RadsynthError, match=r"of another version.*train it again"):
+            load_mri_to_ct(tmp_path / name)

@@ -35,6 +35,7 @@ def test_sentences_go_come_and_change_places(reports: ChestSet) -> None:
     made = {tuple(t[m, 0].int().tolist()) for t, m in zip(tokens, mask, strict=True)}
     assert made >= {(0,), (3,), (0, 3), (3, 0)}, "sentences of the own report, some left out, in any order"
     assert () not in made
+    assert (mask.sum(1) == 1).float().mean() > 0.25, "many of a single sentence, as prompts are"
     assert any({0, 4} <= set(report) for report in made), "another's sentence beside an own one"
 
 

@@ -1,4 +1,4 @@
-"""Making report text fit to be read by a text encoder: no de-identification tokens, no numbering, even white space."""
+"""Making report text fit to be read by a text encoder: no de-identification tokens, no numbering, nothing short."""
 
 from __future__ import annotations
 
@@ -71,6 +71,18 @@ _NUMBERED = re.compile(
     r"|and|or|to|of|for|by|than|x)$",
     re.IGNORECASE,
 )
+_SIDES, _LOBES = (("r", "right"), ("l", "left")), (("u", "upper"), ("m", "middle"), ("l", "lower"))
+# What radiologists write short, and rules and text encoders of general words do not read.
+_SHORT: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(rf"\b{short}", re.IGNORECASE), meant)
+    for short, meant in (
+        *((rf"{a}{b}l\b", f"{side} {zone} lobe") for a, side in _SIDES for b, zone in _LOBES if (a, b) != ("l", "m")),
+        (r"ptx\b", "pneumothorax"),
+        (r"b/l\b", "bilateral"),
+        (r"w/o\b", "without"),
+        (r"w/ ?(?=[a-z])", "with "),
+    )
+)
 _BRACKETS = re.compile(r"[(\[<]\s*[.,;:/-]*\s*[)\]>]")
 _SPACE = re.compile(r"[^\S ]|\s{2,}")
 _BEFORE_STOP = re.compile(r"[\s,;:/-]+([.;:!?])")
@@ -101,8 +113,9 @@ def clean_text(text: str) -> str:
 
     Where the words around a token leave one reading, that is put back (``x-XXXX`` is an x-ray, ``no XXXX of`` is no
     evidence of); a sentence that lost its subject (``XXXX are normal.``) goes; a phrase that lost its end (``compared
-    to XXXX``) loses its preposition as well; elsewhere the token alone is taken out. Measurements and vertebrae
-    (``1.5 cm``, ``T12``, ``rib 7.``) stay.
+    to XXXX``) loses its preposition as well; elsewhere the token alone is taken out. Abbreviations of places, sides and
+    a few more words are written out (``RUL``, ``b/l``, ``w/o``, ``PTX``). Measurements and vertebrae (``1.5 cm``,
+    ``T12``, ``rib 7.``) stay.
 
     Parameters
     ----------
@@ -140,6 +153,8 @@ def _without_tokens(text: str) -> str:
 
 
 def _tidy(text: str) -> str:
+    for short, meant in _SHORT:
+        text = short.sub(meant, text)
     text = _FUSED.sub(". ", text)
     text = _without_numbering(text)
     text = _BRACKETS.sub("", text)

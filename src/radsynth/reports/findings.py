@@ -101,16 +101,17 @@ _BLUNTED = re.compile(rf"blunt\w*(?: \w+){{0,4}}? {_ANGLE}|{_ANGLE} (?:\w+ ){{0,
 
 _HEART_ENLARGED = re.compile(
     rf"\b{_HEART}(?: size)?{_GAP}"
-    r"\b(?:enlarged|enlargement|increased in size|(?:is|remains|appears|size) (?:\w+ )?large|borderline)\b"
+    r"\b(?:enlarged|enlargement|increased in size|borderline"
+    r"|(?:is|remains|appears|size) (?:(?!not?\b)\w+ )?(?:large|big))\b"
 )
 _HEART_NOUN = re.compile(
     r"\bcardiomegaly\b|\bcardiac enlargement\b"
-    rf"|\b(?:enlarge(?:d|ment)|borderline|prominent)(?: of)?(?: the| \w+)? {_HEART}\b"
+    rf"|\b(?:enlarge(?:d|ment)|large|big|borderline|prominent)(?: of)?(?: the| \w+)? {_HEART}\b"
 )
 _HEART_NORMAL = re.compile(
     rf"\b(?:normal|unremarkable) (?:size of (?:the )?)?(?:\w+ )?(?:{_HEART}|heart|cardiac|cardiomediastinal)\b"
     rf"|\b(?:{_HEART}|cardiac and mediastinal|cardiomediastinal)\b[^.;]{{0,70}}?"
-    r"(?<!limits of )(?<!limit of )(?<!top )\b(?:normal|unremarkable|not (?:\w+ )?enlarged)\b"
+    r"(?<!limits of )(?<!limit of )(?<!top )\b(?:normal|unremarkable|not (?:\w+ )?(?:enlarged|large|big))\b"
 )
 _ANGLES_CLEAR = re.compile(
     rf"{_ANGLE} (?:\w+ ){{0,3}}?(?:clear|sharp|preserved|not blunted|unremarkable)\b|clear {_ANGLE}"
@@ -224,6 +225,9 @@ LENGTH = re.compile(
 """A measured length (``4 cm``), or a size in two or three directions (``6 x 4 cm``, ``6 cm x 41 mm``); its group is
 the unit of the last number."""
 
+_APPOSED = re.compile(
+    rf"[^,]*,(?: \w+ to)? (?P<words>{_OF_SIZE})(?:-sized)?(?: in size)?\s*(?=[.,;:]|$)"
+)  # "effusion on the left, large"
 _MODERATE_MM = {"nodule": (10, 20), "mass": (30, 50)}
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
 _LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
@@ -371,9 +375,8 @@ def _with_values(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
                 values[index] = NEGATED if kind == "gone" else UNCERTAIN
             end = mentions[index].start
     for index, (mention, following) in enumerate(itertools.pairwise(mentions)):
-        if mention.finding == following.finding and sentence.startswith(
-            ":", mention.end
-        ):  # "Pneumothorax: no pneumothorax."
+        again = mention.finding == following.finding and sentence.startswith(":", mention.end)
+        if again:  # "Pneumothorax: no pneumothorax."
             values[index] = values[index + 1]
         alternative = _ALTERNATIVE.fullmatch(sentence[mention.end : following.start])
         if alternative and NEGATED not in values[index : index + 2]:
@@ -458,7 +461,8 @@ def _size_of(mention: _Mention, before: str, after: str) -> str:
     lengths = lengths_mm(f"{before} {after}")
     if lengths and mention.finding in _MODERATE_MM:
         return SIZES[1 + sum(max(lengths) > limit for limit in _MODERATE_MM[mention.finding])]
-    return _size_in(before) or _size_in(_CONJUNCTION.split(after)[0])
+    apposed = _APPOSED.match(after)
+    return _size_in(before) or _size_in(_CONJUNCTION.split(after)[0]) or _size_in(apposed["words"] if apposed else "")
 
 
 def _size_in(text: str) -> str:

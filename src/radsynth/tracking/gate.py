@@ -297,11 +297,7 @@ def _score_cts(
 
     def scored(version: Version) -> Figures:
         nonlocal subjects
-        try:
-            model, _ = load_mri_to_ct(version.folder)
-        except (KeyError, TypeError, RuntimeError):
-            expected = "one of this version: train it again, `dvc repro`"
-            raise RadsynthError("the CycleGAN is of another version", where=version.folder, expected=expected) from None
+        model, _ = load_mri_to_ct(version.folder)
         model.networks.to(pick_device().device)
         model.atlases.to(pick_device().device)
         figures, subjects = mri_to_ct_figures(model, mr, ct)

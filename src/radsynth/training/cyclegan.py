@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from radsynth.errors import RadsynthError
 from radsynth.losses.adversarial import least_squares_discriminator, least_squares_generator
 from radsynth.losses.cycle import anatomy_loss, cycle_loss, identity_loss
 from radsynth.networks.atlas import Atlas
@@ -583,10 +584,14 @@ def load_mri_to_ct(folder: str | Path) -> tuple[MriToCt, dict[str, Any]]:
     Raises
     ------
     RadsynthError
-        Where the folder holds no model.
+        Where the folder holds no model, or that of another version.
     """
     weights, description = load_model(folder)
-    return model_of(weights, description), description
+    try:
+        return model_of(weights, description), description
+    except (KeyError, TypeError, RuntimeError):
+        expected = "one of this version: train it again, `dvc repro`"
+        raise RadsynthError("the CycleGAN is of another version", where=folder, expected=expected) from None
 
 
 def model_of(weights: dict[str, Tensor], description: dict[str, Any]) -> MriToCt:

@@ -14,9 +14,6 @@ from radsynth.reports.findings import label_text
 from radsynth.reports.vectors import NO_SENTENCE
 from radsynth.training.chest_data import OTHER_SIDE, ChestSet, targets_of
 
-DROPPED = 0.3
-"""Share of the sentences that are left out; one always stays."""
-
 JOINED = 0.4
 """Share of the reports to which another one's sentences are added."""
 
@@ -25,6 +22,8 @@ def mixed_reports(
     data: ChestSet, chosen: np.ndarray, seed: int | tuple[int, ...], *, switched: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Reports of the examples `chosen` (B,) with sentences left out, some joined by another's, all shuffled.
+
+    Which share is left out is drawn for each report: some keep all, some a single sentence, as many prompts are.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ def mixed_reports(
     made = []
     for own, other in zip(chosen, others, strict=True):
         sentences = data.sentences[own] + (data.sentences[other] if other >= 0 else [])
-        order = random.permutation(len(sentences))
-        kept = order[random.random(len(order)) >= DROPPED]
+        order, dropped = random.permutation(len(sentences)), random.random()
+        kept = order[random.random(len(order)) >= dropped]
         made.append([sentences[k] for k in (kept if len(kept) else order[:1])])
     rows = np.full((len(made), max(map(len, made))), NO_SENTENCE)
     for row, sentences in zip(rows, made, strict=True):
