@@ -15,7 +15,7 @@ from radsynth.evaluation.distribution import (
     ms_ssim,
     overlap,
 )
-from radsynth.training.scores import joint_features, kernel_distance
+from radsynth.training.scores import in_common_units, joint_features, kernel_distance
 
 
 @pytest.fixture
@@ -75,6 +75,18 @@ def test_the_joint_score_sees_means_spread_and_whether_pictures_and_texts_belong
     moved = joint_features(pictures[150:] + 0.5, texts[150:])
     own = kernel_distance(real, alike)
     assert all(kernel_distance(real, other) > own + 0.1 for other in (shuffled, collapsed, moved))
+
+
+def test_a_feature_that_no_real_picture_shows_counts_as_any_other(rng):
+    real, drawn = rng.standard_normal((2, 150, 6)) * [10, 1, 1, 0.1, 0.1, 0]
+    drawn[:, 5] += 0.1
+    units = in_common_units(drawn, real, [3, 3])
+    np.testing.assert_allclose(units.std(0), [1.7, 0.17, 0.17, 1.2, 1.2, 0], rtol=0.2, atol=1e-9)
+    assert units[:, 5].mean() == pytest.approx(0.1 / np.sqrt(0.02 / 3), rel=0.2)
+    assert abs(kernel_distance(in_common_units(real, real, [3, 3]), units)) < 10
+    each = real.std(0) + 1e-6
+    assert kernel_distance(real / each, drawn / each) > 1e9
+    assert (in_common_units(np.ones((2, 2)), np.ones((3, 2)), [2]) == 0).all(), "where nothing varies"
 
 
 def test_kid_over_subsets_agrees_with_kid_over_all_pairs(rng):

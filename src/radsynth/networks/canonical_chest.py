@@ -56,19 +56,24 @@ def deformed(maps: Tensor, points: Tensor, mode: str = "bilinear") -> Tensor:
 class CanonicalChest(nn.Module):
     """Style -> control points, and a picture of a canonical chest that they deform: a mixture of learned pictures.
 
-    What the coarse maps can only hint at through sub-pixels, ribs and contours of an ordinary chest, is learned at half
-    the picture's side, as in the conditional templates of Dalca et al. 2019. At full size the learned pixels hold more
-    of the finest detail than real pictures do. They are bent and enlarged by cubic interpolation: linear interpolation
-    takes most of their own finest detail.
+    What the coarse maps can only hint at through sub-pixels, ribs, vessels and contours of an ordinary chest, is
+    learned pixel by pixel, as in the conditional templates of Dalca et al. 2019: at half the picture's side, and what
+    is finer at full size with a smaller gain. Learned at full size alone, pixels hold more of the finest detail than
+    real pictures do. Both are bent together, by cubic interpolation: linear interpolation takes most of that detail.
     """
 
     PICTURES = 16
     GAIN = 2.0
+    """Of the pictures of half the side, see `MAPS_GAIN`."""
+
+    FINE_GAIN = 0.5
+    """Of those at full size."""
 
     def __init__(self, style: int, size: int) -> None:
         super().__init__()
         self.deformation = Deformation(style)
         self.pictures = nn.Parameter(torch.zeros(self.PICTURES, size // 2, size // 2))
+        self.fine = nn.Parameter(torch.zeros(self.PICTURES, size, size))
         self.shares = nn.Linear(style, self.PICTURES)
         nn.init.normal_(self.shares.weight, std=1 / math.sqrt(style))
 
@@ -76,22 +81,21 @@ class CanonicalChest(nn.Module):
         """Control points (B, 2, 8, 8) and the picture, deformed by them, (B, 1, size, size); float32."""
         points = self.deformation(style)
         with torch.autocast(style.device.type, enabled=False):
-            mixed = self.GAIN * (self.shares(exact(style)) @ self.pictures.flatten(1))
-            bent = deformed(mixed.view(-1, 1, *self.pictures.shape[1:]), points, "bicubic")
-            return points, F.interpolate(bent, scale_factor=2, mode="bicubic")
+            coarse = F.interpolate(self.pictures[None], scale_factor=2, mode="bicubic")[0]
+            learned = self.GAIN * coarse + self.FINE_GAIN * self.fine
+            mixed = self.shares(exact(style)) @ learned.flatten(1)
+            return points, deformed(mixed.view(-1, 1, *self.fine.shape[1:]), points, "bicubic")
 
 
 def smoothed(picture: Tensor, square: int) -> Tensor:
     """A picture (B, 1, S, S) without the grid of the squares of `square` pixels that it was shuffled from.
 
-    Lightly smoothed (1-8-1), and without what comes again from square to square: what a picture has beyond its squares'
-    means, as a mean over 5x5 of them.
+    A mean over a square's side, and over two pixels, so that it stays where it is: of nothing that comes again in every
+    square is anything left (Sugawara et al. 2018). What is finer comes from a canonical chest and from its lesions.
     """
     if square == 1:
         return picture
-    line = picture.new_tensor([0.1, 0.8, 0.1])
-    picture = F.conv2d(F.pad(picture, (1,) * 4, mode="replicate"), torch.outer(line, line)[None, None])
-    means = F.interpolate(F.avg_pool2d(picture, square), scale_factor=square, mode="bilinear")
-    inside = F.pixel_unshuffle(picture - means, square)
-    again = F.avg_pool2d(F.pad(inside, (2,) * 4, mode="replicate"), 5, stride=1)
-    return picture - F.pixel_shuffle(again, square)
+    line = F.pad(picture.new_ones(square), (0, 1)) + F.pad(picture.new_ones(square), (1, 0))
+    line = line / line.sum()
+    around = F.pad(picture, (square // 2,) * 4, mode="replicate")
+    return F.conv2d(around, torch.outer(line, line)[None, None])

@@ -60,7 +60,7 @@ from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.mixed_reports import mixed_reports
 from radsynth.training.models import load_model, part_of
 from radsynth.training.sampler import batch_indices
-from radsynth.training.scores import joint_features, kernel_distance
+from radsynth.training.scores import in_common_units, joint_features, kernel_distance
 from radsynth.vocabulary import MIDLINE_FINDINGS, TARGETS, VIEWS
 
 SMALL_FINDINGS = ("nodule",)
@@ -687,17 +687,17 @@ def _validation_score(gan: ReportGan, data: ChestSet, vgg: Vgg, seed: int, devic
     text = data.text(np.arange(len(data)))
 
     def pooled(pictures: Tensor) -> Tensor:
-        maps = vgg.features(pictures)
-        return torch.cat([f.float().flatten(2).mean(2) for f in maps] + [f.float().flatten(2).std(2) for f in maps], 1)
+        maps = [f.float().flatten(2) for f in vgg.features(pictures)]
+        return torch.cat([f.mean(2) for f in maps] + [f.std(2) for f in maps], 1)
 
     real = predict(pooled, data.pictures, len(data), device)
-    centre, scale = real.mean(0), real.std(0) + 1e-6
     with torch.inference_mode():
         condition = gan.conditioner(*(t.to(device.device) for t in text)).float().cpu().numpy()
-    condition = (condition - condition.mean(0)) / (condition.std(0) + 1e-6)
+        widths = [f.shape[1] for f in vgg.features(data.pictures(np.arange(1)).to(device.device))]
+    words = in_common_units(condition, condition, [condition.shape[1]])
 
     def joint(features: np.ndarray) -> np.ndarray:
-        return joint_features((features - centre) / scale, condition)
+        return joint_features(in_common_units(features, real, 2 * widths), words)
 
     def score() -> float:
         drawn = torch.from_numpy(generate(gan, *text, seed=seed, device=device))[:, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -41,3 +43,19 @@ def joint_features(pictures: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """
     width = pictures.shape[1] + texts.shape[1]
     return np.concatenate([part * np.sqrt(width / 2 / part.shape[1]) for part in (pictures, texts)], 1)
+
+
+def in_common_units(features: np.ndarray, usual: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """Features (n, d) less the mean of the `usual` ones (m, d), each block in units of its own standard deviation.
+
+    Of a network's many features some are the same in all usual pictures. Each in units of its own deviation, one of
+    those that stirs would count more than all others together.
+
+    Parameters
+    ----------
+    widths
+        Of the blocks; the deviation of one is the root of the mean variance of its features, 1 where none varies.
+    """
+    mean, *variances = usual.mean(0), *np.split(usual.var(0), np.cumsum(widths)[:-1])
+    units = [np.sqrt(variance.mean()) or 1.0 for variance in variances]
+    return (features - mean) / np.repeat(units, widths)
