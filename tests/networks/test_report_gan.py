@@ -86,6 +86,10 @@ def test_smoothing_takes_whatever_comes_again_in_every_square_and_keeps_slopes(s
     assert torch.allclose(inner, grid.mean(), atol=1e-6)
     slope = torch.linspace(0, 1, 48).expand(1, 1, 48, 48)
     assert torch.allclose(smoothed(slope, square)[..., 16:-16, 16:-16], slope[..., 16:-16, 16:-16], atol=1e-6)
+    picture = torch.randn(2, 1, 48, 48)
+    padded = F.pad(picture, (square // 2,) * 4, mode="replicate")
+    means = F.avg_pool2d(F.avg_pool2d(padded, square, 1), 2, 1)
+    torch.testing.assert_close(smoothed(picture, square), means)
     once = torch.zeros(1, 1, 49, 49)
     once[..., 24, 24] = 1
     spread = smoothed(once, square)
