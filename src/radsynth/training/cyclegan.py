@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radsynth.errors import RadsynthError
 from radsynth.losses.adversarial import least_squares_discriminator, least_squares_generator
 from radsynth.losses.cycle import anatomy_loss, cycle_loss, identity_loss
 from radsynth.networks.atlas import Atlas
@@ -30,7 +29,7 @@ from radsynth.training.device import Device
 from radsynth.training.ema import Ema
 from radsynth.training.flaws import flaws_loss, with_flaws
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
-from radsynth.training.models import load_model
+from radsynth.training.models import load_model, of_this_version
 from radsynth.training.pool import ImagePool
 from radsynth.training.simulated import simulated_mr
 from radsynth.training.slices import (
@@ -587,11 +586,8 @@ def load_mri_to_ct(folder: str | Path) -> tuple[MriToCt, dict[str, Any]]:
         Where the folder holds no model, or that of another version.
     """
     weights, description = load_model(folder)
-    try:
+    with of_this_version("CycleGAN", folder):
         return model_of(weights, description), description
-    except (KeyError, TypeError, RuntimeError):
-        expected = "one of this version: train it again, `dvc repro`"
-        raise RadsynthError("the CycleGAN is of another version", where=folder, expected=expected) from None
 
 
 def model_of(weights: dict[str, Tensor], description: dict[str, Any]) -> MriToCt:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,22 @@ def load_model(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def part_of(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights whose names begin with ``prefix.``, without it."""
     return {name[len(prefix) + 1 :]: value for name, value in weights.items() if name.startswith(prefix + ".")}
+
+
+@contextmanager
+def of_this_version(what: str, folder: str | Path) -> Iterator[None]:
+    """While the networks of `what` are made from a folder's description and weights: one plain line if they do not fit.
+
+    Raises
+    ------
+    RadsynthError
+        Where an argument or a weight is unknown, missing or of another shape.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError):
+        expected = "one of this version: train it again, `dvc repro`"
+        raise RadsynthError(f"the {what} is of another version", where=folder, expected=expected) from None
 
 
 def write_history(outcome: Outcome | None, folder: str | Path) -> None:

@@ -35,7 +35,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from radsynth.errors import RadsynthError
 from radsynth.losses.reconstruction import (
     kl_to_standard_normal,
     l1_loss,
@@ -58,7 +57,7 @@ from radsynth.training.finding_places import add_seen_places, place_loss, shadow
 from radsynth.training.findings import FindingsPlan, labels_phase, masked_bce, predict, shifted
 from radsynth.training.loop import Follow, Outcome, Phase, linear_decay, train
 from radsynth.training.mixed_reports import mixed_reports
-from radsynth.training.models import load_model, part_of
+from radsynth.training.models import load_model, of_this_version, part_of
 from radsynth.training.sampler import batch_indices
 from radsynth.training.scores import in_common_units, joint_features, kernel_distance
 from radsynth.vocabulary import MIDLINE_FINDINGS, TARGETS, VIEWS
@@ -716,11 +715,8 @@ def load_report_gan(folder: str | Path) -> tuple[ReportGan, dict[str, Any]]:
         Where the folder holds no model, or that of another version.
     """
     weights, description = load_model(folder)
-    try:
+    with of_this_version("report GAN", folder):
         gan = ReportGan(**description["network"])
         for name, module in gan.named_children():
             module.load_state_dict(part_of(weights, name))
-    except (TypeError, RuntimeError):
-        expected = "one of this version: train it again, `dvc repro`"
-        raise RadsynthError("the report GAN is of another version", where=folder, expected=expected) from None
     return gan.eval().requires_grad_(False).to(memory_format=NETWORK_LAYOUT), description
