@@ -16,6 +16,7 @@ from radsynth.metrics import write_metrics
 from radsynth.training.cyclegan import load_mri_to_ct
 from radsynth.training.device import pick_device
 from radsynth.training.slices import read_heads
+from radsynth.volumes.geometry import head_size
 
 ALIGNED = Path("data/brain/aligned")
 PLOTS = Path("plots/evaluate_mri_to_ct")
@@ -53,6 +54,7 @@ def main() -> None:
         split,
         ct_split="test",
         spacing_mm=spacing_mm,
+        sizes={row["subject_id"]: head_size(row) for row in manifest.to_dict("records")},
         space=imagenet_space(device),
         device=device,
         textbook=textbook,

@@ -269,7 +269,7 @@ VOLUMES = Table(
         "native_size": "voxels, (i, j, k)",
         "native_spacing_mm": "mm, (i, j, k)",
         "native_affine": "4x4 row-major, voxel (i, j, k) -> RAS mm",
-        "native_to_reference": "4x4 row-major rigid, native RAS mm -> reference RAS mm",
+        "native_to_reference": "4x4 row-major, native RAS mm -> reference RAS mm: rigid, then a scale along x, y, z",
         "grid_affine": "4x4 row-major, voxel (x, y, z) of the common grid -> reference RAS mm",
         "registration_metric": "Mattes mutual information at the end (negative: better is lower)",
     },

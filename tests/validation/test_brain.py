@@ -33,6 +33,10 @@ def mirrored():
     return np.diag([-1.0, 1, 1, 1]).ravel().tolist()
 
 
+def doubled():
+    return np.diag([2.0, 2, 2, 1]).ravel().tolist()
+
+
 FLAWS = [
     ("no volume appears twice", 1, {"volume_id": "mr0"}, "mr0"),
     ("every modality is MR or CT", 2, {"modality": "PET"}, "mr2"),
@@ -44,8 +48,9 @@ FLAWS = [
     ("native voxels are not too large (mm)", 7, {"native_spacing_mm": [1.0, 1, 20]}, "ct3"),
     ("native voxels are not too small (mm): known for every row", 4, {"native_spacing_mm": [1, 1, np.nan]}, "ct0"),
     ("all volumes lie on the same grid", 5, {"grid_affine": np.eye(4).ravel().tolist()}, "ct1"),
-    ("every registration is rigid", 6, {"native_to_reference": sheared()}, "ct2"),
-    ("every registration is rigid", 7, {"native_to_reference": mirrored()}, "ct3"),
+    ("every registration turns, moves and scales, no more", 6, {"native_to_reference": sheared()}, "ct2"),
+    ("every registration turns, moves and scales, no more", 7, {"native_to_reference": mirrored()}, "ct3"),
+    ("every registration turns, moves and scales, no more", 2, {"native_to_reference": doubled()}, "mr2"),
     ("every registration ended with a finite metric", 3, {"registration_metric": np.nan}, "mr3"),
     ("every intensity scale can be inverted", 7, {"intensity_high": -1024.0}, "ct3"),
     ("every MR voxel is a number: known for every row", 3, {"row": 77}, "mr3"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from radsynth.errors import RadsynthError
+from radsynth.volumes import common_grid
 from radsynth.volumes.common_grid import FILE, CommonGrid, read_common_grid, write_common_grid
 from radsynth.volumes.registration import Head
 
@@ -43,6 +44,14 @@ def test_a_model_without_it_is_told_in_one_line(tmp_path):
 def test_a_damaged_one_is_told_in_one_line(content, tmp_path):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(RadsynthError, match="not a readable reference head"):
+        read_common_grid(tmp_path / FILE)
+
+
+def test_one_of_heads_of_their_own_size_is_refused(common, tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(common_grid, "PLACED_BY", "pose")
+        write_common_grid(common, tmp_path / FILE)
+    with pytest.raises(RadsynthError, match=r"of another version.*train again"):
         read_common_grid(tmp_path / FILE)
 
 

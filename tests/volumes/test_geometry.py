@@ -41,7 +41,7 @@ def test_canonical_undoes_every_orientation_exactly(codes):
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_a_result_put_back_on_a_native_grid_is_not_flipped(codes, make_rigid):
     native = reoriented(asymmetric(), codes)
-    matrix = make_rigid((7, -5, 11), (3, -4, 6))
+    matrix = np.diag([1.1, 0.95, 1.02, 1.0]) @ make_rigid((7, -5, 11), (3, -4, 6))
     size, spacing = (60, 62, 58), (1.0, 1.0, 1.0)
     grid = geometry.centred_grid(size, spacing)
     grid[:3, 3] += geometry.apply(matrix, geometry.apply(native.affine, (np.array(native.voxels.shape) - 1) / 2))
@@ -59,6 +59,15 @@ def test_a_result_put_back_on_a_native_grid_is_not_flipped(codes, make_rigid):
     assert np.corrcoef(back.voxels.ravel(), native.voxels.ravel())[0, 1] > 0.95
     flips = [np.flip(native.voxels, axis) for axis in range(3)]
     assert all(np.corrcoef(back.voxels.ravel(), flip.ravel())[0, 1] < 0.5 for flip in flips)
+
+
+def test_a_pose_and_a_size_are_told_apart(make_rigid):
+    pose = make_rigid((7, -5, 11), (3, -4, 6))
+    rigid, scale = geometry.without_scale(np.diag([1.1, 0.95, 1.02, 1.0]) @ pose)
+    np.testing.assert_allclose(rigid, pose, atol=1e-12)
+    np.testing.assert_allclose(scale, [1.1, 0.95, 1.02])
+    row = {"native_to_reference": (np.diag([0.5, 1.0, 0.8, 1.0]) @ pose).ravel().tolist()}
+    np.testing.assert_allclose(geometry.head_size(row), [2, 1, 1.25])
 
 
 def test_simpleitk_places_a_voxel_where_nibabel_does():

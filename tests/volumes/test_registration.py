@@ -7,7 +7,7 @@ import pytest
 
 from radsynth.errors import InputQuarantined
 from radsynth.volumes import registration
-from radsynth.volumes.geometry import apply, rotation_angle_deg
+from radsynth.volumes.geometry import apply, rotation_angle_deg, without_scale
 
 POINTS = np.array([[x, y, z] for x in (-60, 0, 60) for y in (-80, 0, 80) for z in (-40, 20, 80)], dtype=float)
 SLICE_MM = 3.0
@@ -35,7 +35,9 @@ def test_the_pose_is_found_within_one_working_voxel(make_head, make_rigid, refer
     matrix, metric = registration.register(reference, moving)
     assert error_mm(matrix, pose) < registration.WORK_MM
     assert metric < -0.2
-    np.testing.assert_allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-9)
+    rigid, scale = without_scale(matrix)
+    np.testing.assert_allclose(rigid[:3, :3] @ rigid[:3, :3].T, np.eye(3), atol=1e-9)
+    np.testing.assert_allclose(scale, 1, atol=0.02)
 
 
 @pytest.mark.slow
@@ -53,6 +55,10 @@ def test_a_larger_head_is_centred_and_not_laid_against_one_side(make_head, make_
     matrix, _ = registration.register(reference, registration.working_head(head.voxels, head.affine, "MR", "moving"))
     assert abs((matrix @ pose)[0, 3]) < 1.5
     assert rotation_angle_deg(matrix @ pose) < 3
+    # and made of the reference's size
+    np.testing.assert_allclose(without_scale(matrix)[1], 1 / np.array([1.1, 1.06, 1.08]), rtol=0.02)
+    grown = np.diag([1.1, 1.06, 1.08, 1.0])
+    assert error_mm(matrix @ pose @ grown, np.eye(4)) < registration.WORK_MM
 
 
 @pytest.mark.slow
@@ -62,6 +68,7 @@ def test_mr_and_ct_of_one_person_are_paired_within_a_millimetre(make_head, make_
     moving = registration.working_head(head.voxels, head.affine, "MR", "moving")
     matrix, _ = registration.register(reference, moving, same_subject=True)
     assert error_mm(matrix, pose) < 1
+    np.testing.assert_allclose(without_scale(matrix)[1], 1, atol=1e-9)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,6 +168,7 @@ def evaluate_mri_to_ct(
     *,
     ct_split: str | None = None,
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    sizes: Mapping[str, np.ndarray] | None = None,
     space: FeatureSpace | None = None,
     device: Device | None = None,
     textbook: MriToCt | None = None,
@@ -183,6 +184,9 @@ def evaluate_mri_to_ct(
         What baselines are made of, and what the proxies compare with.
     spacing_mm
         (x, y, z) of the common grid.
+    sizes
+        Subject -> how many times as large as on the common grid he is, (x, y, z): what is measured in mm is in his own.
+        None where all are as large as there.
     space, device
         The feature space of the kernel distance, and where it is computed; None leaves that proxy out.
     textbook, textbook_pairs
@@ -204,14 +208,16 @@ def evaluate_mri_to_ct(
             true, true_depth = ct.of(subject)
             mask = head_in_both(depth, true_depth)
             shown = np.where(true_depth > 0, true, -1024).astype(np.int16)
-            wide = widened(mask, spacing_mm)
+            x, y, z = np.multiply(spacing_mm, 1.0 if sizes is None else sizes[subject])
+            own_mm = float(x), float(y), float(z)
+            wide = widened(mask, own_mm)
         heads_here, pictured = depth > 0, _places(mask, PICTURE_EVERY)
         for name, synthesize in zip(names, ways.values(), strict=True):
             made = synthesize(image, depth)
             row: dict[str, Any] = {"subject_id": subject, "method": name}
             if true is not None:
                 row |= ct_fidelity.ct_fidelity(made, true, mask) | synthrad_figures(made, true, wide)
-                row |= anatomy_figures(made, true, mask, spacing_mm)
+                row |= anatomy_figures(made, true, mask, own_mm)
             row |= _of_one_volume(made, image, heads_here, model, sets[name], pictured)
             if name == MODEL:
                 row["proxy_cycle_mr"] = cycle_error(model, image, depth, "MR", _places(depth > 0, CYCLE_EVERY))
@@ -539,8 +545,8 @@ def _notes(
     notes = [
         f"All figures are of {heads} heads of the {split} split. An interval over so few is itself uncertain, and "
         "says nothing of other scanners or of disease that these heads do not show.",
-        f"Volumes are compared on the common grid ({dx:g} x {dy:g} x {dz:g} mm): finer structure is in no figure, and "
-        "surface distances move in steps of a voxel.",
+        f"Volumes are compared on the common grid ({dx:g} x {dy:g} x {dz:g} mm in a head as large as the "
+        "reference): finer structure is in no figure, and surface distances move in steps of a voxel.",
         "Figures of SynthRAD's definitions can be compared with each other; the challenges measured on other heads, on "
         "a grid of 1 mm.",
     ]

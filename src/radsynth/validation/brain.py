@@ -20,6 +20,7 @@ from radsynth.validation.run import (
     unique,
 )
 from radsynth.vocabulary import FEW_PAIRS, SPLITS
+from radsynth.volumes.geometry import without_scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,8 @@ SPACING_BOUNDS_MM = (0.2, 10.0)
 AIR_BELOW_HU = -300
 SOFT_TISSUE_HU = (-150, 150)
 BONE_ABOVE_HU = 300
+SIZE_BOUNDS = 1.4
+"""Times that an adult head may be larger or smaller than another along one axis."""
 MASK_LITRES = (0.5, 12.0)
 MASK_LITRES_USUAL = (1.5, 8.0)
 """An adult head without its neck holds about 3 to 5 litres."""
@@ -127,7 +130,7 @@ def _expect_volumes(splits: tuple[str, ...]) -> list[Expect]:
         *between("spacing_min_mm", SPACING_BOUNDS_MM[0], None, "native voxels are not too small (mm)"),
         *between("spacing_max_mm", None, SPACING_BOUNDS_MM[1], "native voxels are not too large (mm)"),
         *between("grid_affines", 1, 1, "all volumes lie on the same grid"),
-        *all_true("transform_is_rigid", "every registration is rigid"),
+        *all_true("transform_is_valid", "every registration turns, moves and scales, no more"),
         *all_true("metric_is_finite", "every registration ended with a finite metric"),
         *all_true("intensity_scale_is_valid", "every intensity scale can be inverted"),
     ]
@@ -184,8 +187,9 @@ def _volumes(volumes: pd.DataFrame) -> pd.DataFrame:
         spacing_min_mm=spacing.map(lambda values: float(values.min()) if values.size == 3 else np.nan),
         spacing_max_mm=spacing.map(lambda values: float(values.max()) if values.size == 3 else np.nan),
         grid_affine=frame["grid_affine"],
+        native_to_reference=frame["native_to_reference"],
         grid_affines=frame["grid_affine"].map(lambda values: tuple(values)).nunique(),
-        transform_is_rigid=frame["native_to_reference"].map(_is_rigid),
+        transform_is_valid=frame["native_to_reference"].map(_is_pose_and_size),
         metric_is_finite=np.isfinite(frame["registration_metric"].astype(float)),
         intensity_scale_is_valid=np.isfinite(scale.astype(float)) & (scale > 0),
     )
@@ -196,15 +200,17 @@ def _splits(frame: pd.DataFrame) -> tuple[str, ...]:
     return (*SPLITS, FEW_PAIRS) if (frame["split"] == FEW_PAIRS).any() else SPLITS
 
 
-def _is_rigid(values: Any) -> bool:
+def _is_pose_and_size(values: Any) -> bool:
     matrix = np.asarray(values, float)
     if matrix.size != 16 or not np.isfinite(matrix).all():
         return False
     matrix = matrix.reshape(4, 4)
-    rotation = matrix[:3, :3]
+    if not np.linalg.det(matrix[:3, :3]) > 0:
+        return False
+    rigid, scale = without_scale(matrix)
     return bool(
-        np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-        and np.linalg.det(rotation) > 0
+        np.allclose(rigid[:3, :3] @ rigid[:3, :3].T, np.eye(3), atol=1e-3)
+        and np.all(np.abs(np.log(scale)) < np.log(SIZE_BOUNDS))
         and np.allclose(matrix[3], [0, 0, 0, 1])
     )
 
@@ -259,10 +265,12 @@ def _voxels(
 
 
 def _litres(row: dict[str, Any], mask: np.ndarray) -> float:
-    affine = np.asarray(row["grid_affine"], float)
-    if affine.size != 16:
+    """Of the head as large as it is, not as it lies on the grid."""
+    grid, placed = (np.asarray(row[name], float) for name in ("grid_affine", "native_to_reference"))
+    if grid.size != 16 or placed.size != 16:
         return float("nan")
-    return float(mask.sum() * abs(np.linalg.det(affine.reshape(4, 4)[:3, :3])) / 1e6)
+    grid_mm3, shrunk = (abs(np.linalg.det(matrix.reshape(4, 4)[:3, :3])) for matrix in (grid, placed))
+    return float(mask.sum() * grid_mm3 / shrunk / 1e6) if shrunk else float("nan")
 
 
 def _split_table(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""Head volumes: NIfTI, MetaImage, NRRD and DICOM in and out, geometry, intensities, rigid alignment to one grid."""
+"""Head volumes: NIfTI, MetaImage, NRRD and DICOM in and out, geometry, intensities, alignment to one grid."""

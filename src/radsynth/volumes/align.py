@@ -20,7 +20,7 @@ from radsynth.processes import mapper
 from radsynth.progress import track
 from radsynth.schemas import QUARANTINE, VOLUMES
 from radsynth.volumes.common_grid import FILE, CommonGrid, write_common_grid
-from radsynth.volumes.geometry import Volume, anti_aliased, canonical, resample
+from radsynth.volumes.geometry import Volume, anti_aliased, canonical, resample, without_scale
 from radsynth.volumes.head import depth_mm, distance_mm
 from radsynth.volumes.intensity import HU_RANGE, bias_field, clip_hu, mr_range, scale_mr
 from radsynth.volumes.io import read_volume, source_sha256
@@ -54,7 +54,7 @@ class Aligned:
     image
         (Z, Y, X), MR float32 0..1, CT int16 HU, air further than `CT_RIM_MM` off the head.
     depth_mm
-        float16 (Z, Y, X), distance to the skin, 0 outside the head.
+        float16 (Z, Y, X), distance to the skin in mm of the reference, whose size every head is given; 0 outside.
     row
         Its row of the VOLUMES table, but for `row`.
     """
@@ -92,7 +92,7 @@ class Partner:
     raw
         Its row of RAW_VOLUMES.
     pose
-        float64 (4, 4): its RAS mm -> reference RAS mm.
+        float64 (4, 4): its RAS mm -> reference RAS mm, its size included.
     """
 
     raw: Mapping[str, Any]
@@ -364,8 +364,10 @@ def _pose(
         # its pose is known: registering a head to itself would only add rounding
         return reference.pose, mutual_information(reference.head, reference.head)
     if partner is not None:
-        placed = moved(_load(partner.raw)[2], partner.pose)
-        return register(placed, head, str(raw["path"]), same_subject=True)
+        # one person: posed over the CT as large as it is, then both made of the reference's size alike
+        posed, scale = without_scale(partner.pose)
+        matrix, metric = register(moved(_load(partner.raw)[2], posed), head, str(raw["path"]), same_subject=True)
+        return np.diag([*scale, 1.0]) @ matrix, metric
     return register(reference.head, head, str(raw["path"]))
 
 

@@ -18,6 +18,8 @@ from radsynth.volumes.registration import Head
 
 FILE = "common_grid.safetensors"
 """Its name in the folder of aligned volumes and in the folder of a model."""
+PLACED_BY = "pose and size"
+"""How heads come on the grid (docs/adr/0021): a model that learned from heads of their own size misreads others."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def write_common_grid(common: CommonGrid, path: str | Path) -> None:
         "seen": np.packbits(head.seen, axis=None),
     }
     settings = {"grid_size": common.grid_size, "spacing_mm": common.spacing_mm, "n4": common.n4}
+    settings |= {"placed_by": PLACED_BY}
     # one key: the order of several is not fixed
     about = {"settings": json.dumps(settings | {"modality": head.modality}, sort_keys=True)}
     with atomic_path(path) as temporary:
@@ -81,6 +84,13 @@ def read_common_grid(path: str | Path) -> CommonGrid:
         ) from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise RadsynthError(f"not a readable reference head ({error})", where=path) from None
+    if settings.get("placed_by") != PLACED_BY:
+        raise RadsynthError(
+            "the reference head is of another version",
+            where=path,
+            got="heads placed by their pose alone",
+            expected=f"by {PLACED_BY}: train again, `dvc repro`",
+        )
     image = arrays["image"]
     masks = {n: np.unpackbits(arrays[n], count=image.size).reshape(image.shape) > 0 for n in ("mask", "seen")}
     head = Head(image, arrays["affine"], masks["mask"], masks["seen"], settings["modality"])

@@ -119,8 +119,28 @@ def rigid_inverse(matrix: np.ndarray) -> np.ndarray:
     return inverse
 
 
+def without_scale(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Take the scale out of a (4, 4) that turns and moves and then scales: diag(scale, 1) @ rigid is `matrix`.
+
+    Returns
+    -------
+    rigid
+        float64 (4, 4).
+    scale
+        float64 (3,) along x, y, z of the world that `matrix` leads to.
+    """
+    scale = np.linalg.norm(matrix[:3, :3], axis=1)
+    return np.diag([*(1 / scale), 1.0]) @ matrix, scale
+
+
+def head_size(row: Mapping[str, Any]) -> np.ndarray:
+    """How many times as large as the reference a row of the VOLUMES table is, along x, y and z: float64 (3,)."""
+    return 1 / without_scale(np.asarray(row["native_to_reference"], dtype=np.float64).reshape(4, 4))[1]
+
+
 def rotation_angle_deg(matrix: np.ndarray) -> float:
-    """Angle of the rotation in a rigid (4, 4), degrees, 0..180."""
+    """Angle of the rotation in a (4, 4) without shear, degrees, 0..180."""
+    matrix = without_scale(matrix)[0]
     return float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
 
 
@@ -226,7 +246,7 @@ def to_native(array: np.ndarray, row: Mapping[str, Any], *, fill: float, nearest
         matrix["grid_affine"],
         size,  # type: ignore[arg-type]
         matrix["native_affine"],
-        world=rigid_inverse(matrix["native_to_reference"]),
+        world=np.linalg.inv(matrix["native_to_reference"]),
         fill=fill,
         nearest=nearest,
     )

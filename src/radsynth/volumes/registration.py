@@ -1,8 +1,8 @@
-"""Rigid alignment of heads, MR to CT and person to person, to one reference.
+"""Alignment of heads, MR to CT and person to person, to one reference: a rigid pose, and between two people a size.
 
 Two steps. The shapes come first: distances to the skin look alike in every modality, so that plain mean squares of
-them find the pose from afar. Mattes mutual information of the intensities then refines it; between two people it may
-change the reference's size as well, so that its middle stays the middle, but what is kept is rigid.
+them find the pose from afar, and the widths and lengths of two heads tell their sizes (docs/adr/0021). Mattes mutual
+information of the intensities then refines the pose. Nothing is bent and nothing sheared.
 
 Every metric runs in one thread over a regular grid of samples: two runs give the same bits.
 
@@ -28,7 +28,6 @@ from radsynth.volumes.geometry import (
     resample,
     rigid_inverse,
     sitk_image,
-    sitk_transform,
 )
 from radsynth.volumes.head import distance_mm, head_mask, signed_depth_mm
 
@@ -41,6 +40,8 @@ PITCHES_DEG = (0.0, -20.0, 20.0)
 SIZE_BAND_MM = (30.0, 90.0)
 SIZE_RANGE = (0.85, 1.18)
 MIN_DICE = 0.8
+RIM_MM = 8.0
+"""Deeper under the edge of an MR's head mask than this, its skin has begun."""
 RADIAN_MM = 100.0
 """How far a radian moves the skin."""
 BONE_HU = 250.0
@@ -99,7 +100,7 @@ def working_head(voxels: np.ndarray, affine: np.ndarray, modality: str, path: st
 
 
 def register(reference: Head, moving: Head, path: str = "", *, same_subject: bool = False) -> tuple[np.ndarray, float]:
-    """Find the rigid transform that lays `moving` over `reference`.
+    """Find the transform that lays `moving` over `reference`: turned, moved, then made of the reference's size.
 
     Parameters
     ----------
@@ -108,12 +109,13 @@ def register(reference: Head, moving: Head, path: str = "", *, same_subject: boo
     path
         Of the moving volume, for the message.
     same_subject
-        Both are one person: the heads are of one size.
+        Both are one person: the heads are of one size, and the transform is rigid.
 
     Returns
     -------
     matrix
-        float64 (4, 4): the moving volume's RAS mm -> the reference's RAS mm.
+        float64 (4, 4): the moving volume's RAS mm -> the reference's RAS mm; `geometry.without_scale` takes the size
+        out of it.
     metric
         Mattes mutual information at the end, negative: lower is better.
 
@@ -122,15 +124,16 @@ def register(reference: Head, moving: Head, path: str = "", *, same_subject: boo
     InputQuarantined
         ``registration_failed`` where the two heads do not cover each other in the end.
     """
+    reference, moving = _without_rim(reference), _without_rim(moving)
     try:
-        sized, to_moving, metric = _fit(reference, moving, same_subject)
+        grow, to_moving, metric = _fit(reference, moving, same_subject)
     except RuntimeError:
         # ITK's word for heads that have slid out of each other's field of view
         raise InputQuarantined(
             "registration_failed", "its head finds no place over the reference", where=path
         ) from None
-    matrix = rigid_inverse(to_moving)
-    dice = overlap(sized, moving, matrix)
+    pose = rigid_inverse(to_moving)
+    dice = overlap(replace(reference, affine=grow @ reference.affine), moving, pose)
     if not dice >= MIN_DICE:
         raise InputQuarantined(
             "registration_failed",
@@ -139,7 +142,23 @@ def register(reference: Head, moving: Head, path: str = "", *, same_subject: boo
             got=f"Dice {dice:.2f}",
             expected=f"{MIN_DICE} or more",
         )
-    return matrix, metric
+    return np.linalg.inv(grow) @ pose, metric
+
+
+def _without_rim(head: Head) -> Head:
+    """The head with a mask that ends at its skin: where an MR is half as bright as the brightest within `RIM_MM`.
+
+    An MR's mask holds all that is not quite black, the blur of the skin too, and so is some 3 mm wider than a CT's all
+    round: by its size it would be taken for a larger head.
+    """
+    if head.modality == "CT":
+        return head
+    inside = np.where(head.mask, head.image, 0)
+    dim = inside < ndimage.maximum_filter(inside, size=2 * round(RIM_MM / WORK_MM) + 1) / 2
+    outside = head.seen & ~head.mask
+    shallow = head.mask & (distance_mm(outside, np.full(3, WORK_MM)) < RIM_MM) if outside.any() else outside
+    rim = ndimage.binary_propagation(outside, mask=outside | (shallow & dim))
+    return replace(head, mask=head.mask & ~rim)
 
 
 def overlap(reference: Head, moving: Head, matrix: np.ndarray) -> float:
@@ -220,7 +239,11 @@ def _cranium(head: Head) -> np.ndarray:
 
 
 def _relative_size(reference: Head, moving: Head, matrix: np.ndarray) -> np.ndarray:
-    """Size of the moving head against the reference along x, y, z, from its width and length above the ears."""
+    """Size of the moving head against the reference along x, y, z, from its width and length above the ears.
+
+    What ends a head above and below, its vertex and its neck, is often out of the picture: its height is taken to be
+    as its width and length are on average.
+    """
     shape = reference.image.shape
     on_grid = {"world": matrix, "fill": 0, "nearest": True}
     seen = resample(moving.seen, moving.affine, shape, reference.affine, **on_grid) > 0  # type: ignore[arg-type]
@@ -237,11 +260,11 @@ def _relative_size(reference: Head, moving: Head, matrix: np.ndarray) -> np.ndar
     return np.array([width, length, np.sqrt(width * length)])
 
 
-def _resized(head: Head, centre: np.ndarray, size: np.ndarray) -> Head:
-    """The head grown by `size` along x, y, z about `centre`, RAS mm; its voxels stay, their spacing changes."""
+def _growth(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The (4, 4) on RAS mm that makes a head `size` times as large along x, y, z about `centre`."""
     grow = np.diag([*size, 1.0])
     grow[:3, 3] = centre - size * centre
-    return replace(head, affine=grow @ head.affine)
+    return grow
 
 
 def _euler(centre: np.ndarray, shift: np.ndarray, pitch_deg: float) -> Any:
@@ -273,23 +296,21 @@ def _method(iterations: int, step_mm: float) -> Any:
     return method
 
 
-def _fit(reference: Head, moving: Head, same_subject: bool) -> tuple[Head, np.ndarray, float]:
-    """The reference in the moving head's size, the rigid (4, 4) from it to the moving head, and the metric."""
+def _fit(reference: Head, moving: Head, same_subject: bool) -> tuple[np.ndarray, np.ndarray, float]:
+    """What makes the reference as large as the moving head, the rigid (4, 4) from there to that head, the metric."""
     centre = _cranium_centre(reference)
     start = _cranium_centre(moving) - centre
     shapes = _shape(reference, _cranium(reference)), _shape(moving)
     fits = [_shape_fit(*shapes, _euler(centre, start, pitch)) for pitch in PITCHES_DEG]
     transform = min(fits, key=lambda fit: fit[0])[1]
-    sized = reference
-    if not same_subject:
-        # laid rigidly over a smaller reference, a head fits it best along one side: aslant, and off the middle
-        size = _relative_size(reference, moving, rigid_inverse(ras_matrix(transform)))
-        sized = _resized(reference, centre, size)
+    sized, size = reference, np.ones(3)
+    # laid rigidly over a smaller reference, a head fits it best along one side: aslant, and off the middle
+    for _ in range(0 if same_subject else 2):
+        size = size * _relative_size(sized, moving, rigid_inverse(ras_matrix(transform)))
+        sized = replace(reference, affine=_growth(centre, size) @ reference.affine)
         transform = _shape_fit(_shape(sized, _cranium(sized)), shapes[1], transform)[1]
-        size, transform = _size_fit(reference, moving, transform, size)
-        sized = _resized(reference, centre, size)
     transform, metric = _intensity_fit(sized, moving, transform)
-    return sized, ras_matrix(transform), metric
+    return _growth(centre, size), ras_matrix(transform), metric
 
 
 def _shape(head: Head, planes: np.ndarray | None = None) -> tuple[Any, Any]:
@@ -313,26 +334,6 @@ def _shape_fit(reference: tuple[Any, Any], moving: tuple[Any, Any], transform: A
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(reference[0], moving[0])
     return method.GetMetricValue(), transform
-
-
-def _size_fit(reference: Head, moving: Head, start: Any, size: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Coarse mutual information over the reference's size along x, y, z as well as pose; both are returned."""
-    import SimpleITK as sitk
-
-    # ITK adds up rotation and scale where they belong multiplied; behind a good start the rotation is small
-    transform = sitk.ScaleVersor3DTransform()
-    transform.SetCenter(start.GetCenter())
-    transform.SetScale(size.tolist())
-    method = _information(reference, moving, shrink=2, sampling=0.5)
-    method.SetOptimizerScales([(2 * RADIAN_MM) ** 2] * 3 + [1.0] * 3 + [RADIAN_MM**2] * 3)
-    method.SetMovingInitialTransform(start)
-    method.SetInitialTransform(transform, inPlace=True)
-    method.Execute(*_images(reference, moving))
-    pose = sitk.VersorRigid3DTransform()
-    pose.SetCenter(transform.GetCenter())
-    pose.SetRotation(transform.GetVersor())
-    pose.SetTranslation(transform.GetTranslation())
-    return np.array(transform.GetScale()), _about(ras_matrix(start) @ ras_matrix(pose), start.GetCenter())
 
 
 def _intensity_fit(reference: Head, moving: Head, transform: Any) -> tuple[Any, float]:
@@ -364,19 +365,6 @@ def _images(reference: Head, moving: Head) -> tuple[Any, Any]:
     return tuple(sitk_image(_comparable(head), head.affine) for head in (reference, moving))  # type: ignore[return-value]
 
 
-def _about(matrix: np.ndarray, centre: tuple[float, ...]) -> Any:
-    """A rigid (4, 4) on RAS mm as a SimpleITK transform about `centre`, LPS mm."""
-    import SimpleITK as sitk
-
-    plain = sitk_transform(matrix)
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter(centre)
-    transform.SetMatrix(plain.GetMatrix(), 1e-6)
-    rotation = np.reshape(plain.GetMatrix(), (3, 3))
-    transform.SetTranslation((np.array(plain.GetTranslation()) + rotation @ centre - centre).tolist())
-    return transform
-
-
 def _comparable(head: Head) -> np.ndarray:
     """Intensities for the joint histogram: its 40 bins spent on the head, the rest of the picture being air."""
     if head.modality == "CT":
@@ -391,7 +379,7 @@ def _comparable(head: Head) -> np.ndarray:
 def _mirror_plane(head: Head) -> tuple[np.ndarray, np.ndarray]:
     """Unit normal (pointing right) and a point of the plane about which the head looks like itself."""
     flipped = replace(head, image=head.image[::-1].copy(), mask=head.mask[::-1].copy(), seen=head.seen[::-1].copy())
-    turned = rigid_inverse(register(head, flipped)[0])
+    turned = rigid_inverse(register(head, flipped, same_subject=True)[0])
     middle = apply(head.affine, (np.array(head.mask.shape) - 1) / 2)
     reflection = np.diag([-1.0, 1.0, 1.0, 1.0])
     reflection[0, 3] = 2 * middle[0]
