@@ -19,6 +19,7 @@ from radsynth.reports.parse import parse_reports
 from radsynth.schemas import CHEST, XRAYS
 from radsynth.sources.chest_folder import read_chest_folder
 from radsynth.splits import chest_manifest
+from radsynth.tracking import drift as drift_of
 from radsynth.tracking import registry
 from radsynth.tracking.drift import drift, kept_file
 from radsynth.tracking.dvc_files import object_path
@@ -137,3 +138,17 @@ def test_data_are_found_in_the_cache_that_dvc_is_configured_to_use(trained, tmp_
     (checkout / ".dvc/config").write_text("[cache]\n    dir = ../../shared\n")
     found = kept_file(checkout, digests, "data/chest/xrays", "pixels.npy")
     assert found.resolve().is_relative_to(tmp_path / "shared")
+
+
+def test_a_header_with_its_voxels_beside_is_one_volume(tmp_path):
+    import SimpleITK as sitk
+
+    (tmp_path / "mr").mkdir()
+    z, y, x = np.indices((40, 50, 44)) - np.reshape([19.5, 24.5, 21.5], (3, 1, 1, 1))
+    head = sitk.GetImageFromArray(np.float32(100) * ((x / 16) ** 2 + (y / 20) ** 2 + (z / 16) ** 2 < 1))
+    head.SetSpacing([5.0, 5.0, 5.0])
+    sitk.WriteImage(head, str(tmp_path / "mr" / "head.mhd"))
+    assert (tmp_path / "mr" / "head.raw").is_file()
+    measures, refused = drift_of._volumes(drift_of._new_volumes(tmp_path))
+    assert refused == 0
+    assert {len(values) for values in measures.values()} == {1}
