@@ -102,6 +102,18 @@ def test_the_best_the_median_and_the_worst_head_are_told_by_their_error(model):
     assert {name: case.subject for name, case in chosen.items()} == {"best": "q", "median": "r", "worst": "p"}
 
 
+def test_what_is_measured_in_mm_is_in_the_size_of_the_head(model):
+    mr, ct = make_heads("MR", ["p", "q"], error=30), make_heads("CT", ["p", "q"])
+
+    def surface_mm(**more):
+        volumes = measure(model, mr, ct, make_heads("CT", ["a", "b"]), **more).metrics["tables"]["volumes"]
+        return {row["subject_id"]: row["bone_hd95_mm"] for row in volumes if row["method"] == "mean_ct"}
+
+    on_grid, own = surface_mm(), surface_mm(sizes={"p": np.full(3, 1.1), "q": np.ones(3)})
+    assert on_grid["p"] > 0
+    assert own == pytest.approx({"p": 1.1 * on_grid["p"], "q": on_grid["q"]}, rel=1e-3)
+
+
 def test_a_textbook_model_is_a_baseline_and_says_how_much_it_saw(model):
     mr, ct = make_heads("MR", ["p", "q"], error=10), make_heads("CT", ["p", "q"])
     plain = MriToCt(model.networks, WINDOW, False, nn.ModuleDict())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_the_model_is_measured_on_the_gpu(
     def measure(first: object, *_: object, **__: object) -> None:
         raise Reached(model_of(first))
 
-    manifest = pd.DataFrame({"subject_id": ["p"], "split": ["test"]})
+    manifest = pd.DataFrame({"subject_id": ["p"], "split": ["test"], "native_to_reference": [np.eye(4).ravel()]})
     monkeypatch.setattr(type(VOLUMES), "read", lambda *_: manifest)
     for name, value in {
         "load_mri_to_ct": (model, {}),
