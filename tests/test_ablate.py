@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def test_a_patch_is_a_row_of_its_name():
     patches = {path.stem for path in (ROOT / ablate.PATCHES).glob("*.patch")}
     assert patches
     assert patches <= {row for about in PARTS.values() for row in about["rows"]}
+
+
+@pytest.mark.parametrize("patch", sorted((ROOT / ablate.PATCHES).glob("*.patch")), ids=lambda path: path.stem)
+def test_a_patch_fits_the_code(patch):
+    subprocess.run(["git", "apply", "--check", str(patch)], cwd=ROOT, check=True)
 
 
 def test_every_record_is_of_a_row_and_has_the_figures_of_the_table():
