@@ -299,6 +299,8 @@ def test_a_spot_lies_where_the_noise_says_and_the_words_allow() -> None:
     noise = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     places = layout.places(said, noise)
     assert torch.equal(places, layout.places(said, noise))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(places, layout.places(said, noise))
     left = places[:, mass, 0]
     assert (left[:, 0] < 0.47).all()
     assert (left[:, 1] > 0.43).all()

@@ -55,6 +55,22 @@ def test_sizes_go_to_the_other_end(text, finding, edited, direction):
     assert resized(text, finding) == (edited, direction)
 
 
+@pytest.mark.parametrize(
+    ("text", "finding", "edited"),
+    [
+        ("A 21 mm nodule.", "nodule", "A 10 mm nodule."),
+        ("A 45 mm mass.", "mass", "A 90 mm mass."),
+        ("A 6 mm nodule.", "nodule", None),
+    ],
+)
+def test_a_length_turns_where_its_label_does(text, finding, edited):
+    found = resized(text, finding)
+    assert (found and found[0]) == edited
+    assert edited is None or (label_text(text).sizes[finding] == "large") != (
+        label_text(edited).sizes[finding] == "large"
+    )
+
+
 def test_a_sentence_that_states_two_findings_is_left_alone():
     text = "Small left effusion and atelectasis. Heart size is normal."
     assert [negated(text, "effusion"), switched(text, "effusion"), resized(text, "effusion")] == [None, None, None]

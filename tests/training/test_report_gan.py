@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from radsynth.errors import RadsynthError
+from radsynth.errors import NonFiniteLoss, RadsynthError
 from radsynth.networks.report_gan import PosteriorEncoder
 from radsynth.networks.vgg import Vgg
 from radsynth.settings import TrainReportGan
+from radsynth.training import report_gan
 from radsynth.training.chest_data import ChestSet, learnable
 from radsynth.training.device import pick_device
 from radsynth.training.findings import masked_bce
@@ -280,6 +281,13 @@ def test_what_is_drawn_depends_on_the_seed_and_the_place_in_the_list(chest_set: 
     assert np.allclose(fewer, drawn[:3], atol=1e-4)
     later = generate(gan, *(t[3:] for t in text), seed=5, device=pick_device(), first=3)
     assert np.allclose(later, drawn[3:], atol=1e-4), "a part of a list is drawn as in the whole"
+
+
+def test_a_penalty_that_is_no_number_stops_the_training(chest_set: ChestSet, monkeypatch) -> None:
+    monkeypatch.setattr(report_gan, "gradient_penalty", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    sets = {"train": chest_set, "validation": chest_set}
+    with pytest.raises(NonFiniteLoss, match="d_penalty"):
+        train_report_gan(sets, Vgg(((4,), (8,))).requires_grad_(False), SETTINGS, seed=1, device=pick_device())
 
 
 def test_training_gives_the_same_model_twice_and_it_survives_the_disk(chest_set: ChestSet, tmp_path: Path) -> None:

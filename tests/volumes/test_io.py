@@ -172,6 +172,15 @@ def test_a_volume_without_a_stated_orientation_is_quarantined(tmp_path):
     assert reason_of(tmp_path / "v.nii") == ("nifti_orientation_unknown", "quarantined")
 
 
+def test_a_handedness_of_0_is_read_as_1_as_the_standard_says(tmp_path):
+    def only_qform(header):
+        header["sform_code"], header["pixdim"][0] = 0, 0
+
+    right_handed = np.diag([2.0, 3, 1.5, 1])
+    (tmp_path / "v.nii").write_bytes(nifti_bytes(only_qform, affine=right_handed))
+    assert np.allclose(read_volume(tmp_path / "v.nii").affine, right_handed)
+
+
 def test_lengths_in_metres_are_quarantined(tmp_path):
     (tmp_path / "v.nii").write_bytes(nifti_bytes(_set("xyzt_units", 1)))
     assert reason_of(tmp_path / "v.nii") == ("nifti_units", "quarantined")

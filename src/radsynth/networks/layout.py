@@ -184,7 +184,8 @@ class Layout(nn.Module):
 
     def places(self, said: Tensor, noise: Tensor) -> Tensor:
         """Places (B, n, 2, 2) as `Targets.spots` takes them: one of the usual that the words allow."""
-        noise = torch.special.ndtr(noise.to(self.mixed) @ self.mixed).view(len(noise), -1, 2, 3)
+        with torch.autocast(noise.device.type, enabled=False):  # bfloat16 has too few digits for a place
+            noise = torch.special.ndtr(noise.to(self.mixed) @ self.mixed).view(len(noise), -1, 2, 3)
         weight = self.usual[:, None] * self.targets.on_which(USUAL).to(self.usual)
         weight = weight * self.targets.in_zones(said, USUAL)[:, :, None] + 1e-9
         shares = weight.flatten(3).cumsum(-1)

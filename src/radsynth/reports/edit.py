@@ -18,7 +18,6 @@ from radsynth.reports.findings import (
     SIZE_WORDS,
     Labels,
     label_text,
-    lengths_mm,
     split_sentences,
     stated_findings,
 )
@@ -47,8 +46,6 @@ _SMALL_AND_LARGE = {"amount": ("small", "large"), "degree": ("mild", "severe"), 
 _KIND = {word: kind for kinds in SIZE_WORDS.values() for kind, words in kinds.items() for word in words}
 _BY_DEGREE = {"atelectasis", "cardiomegaly", "edema", "emphysema", "pleural_thickening", "consolidation", "opacity"}
 """Findings of which "moderate" is a degree (mild, severe), not an amount (small, large)."""
-TURN_MM = 30.0
-"""A measured length below this is doubled, else halved: nodules grow, masses shrink."""
 
 
 def negated(text: str, finding: str) -> str | None:
@@ -108,21 +105,21 @@ def switched(text: str, finding: str) -> str | None:
 def resized(text: str, finding: str) -> tuple[str, int] | None:
     """Change a finding's stated size: what is large becomes small, all else becomes large.
 
-    Words of amount and degree are exchanged, lengths doubled below `TURN_MM` and halved above it, in every sentence
-    that states the finding. A size in more directions than one goes by its largest number, and all its numbers change.
+    Words of amount and degree are exchanged, lengths doubled or halved, in every sentence that states the finding. A
+    size in more directions than one goes by its largest number, and all its numbers change.
 
     Returns
     -------
     tuple or None
-        The text and the direction, +1 larger or -1 smaller. None where no size is stated, or the sentences say
-        different ones.
+        The text and the direction, +1 larger or -1 smaller. None where no size is stated, the sentences say different
+        ones, or a length doubled is not large yet.
     """
     sentences = _own_sentences(text, finding)
     if sentences is None:
         return None
-    own_text = " ".join(sentence for sentence, own in sentences if own)
-    directions = {-1 if mm >= TURN_MM else 1 for mm in lengths_mm(own_text)}
-    directions = directions or {-1 if word.lastgroup == "large" else 1 for word in SIZE.finditer(own_text)}
+    before = label_text(text)
+    sizes = {label_text(sentence).sizes[finding] for sentence, own in sentences if own} - {""}
+    directions = {-1 if size == "large" else 1 for size in sizes}
     if len(directions) != 1:
         return None
     direction = directions.pop()
@@ -130,10 +127,11 @@ def resized(text: str, finding: str) -> tuple[str, int] | None:
         LENGTH.sub(_scaled(direction), SIZE.sub(_sized(direction, finding), sentence)) if own else sentence
         for sentence, own in sentences
     )
-    before, after = label_text(text), label_text(edited)
+    after = label_text(edited)
     others = all(after.sizes[f] == before.sizes[f] for f in FINDINGS if f not in (finding, GENERIC))
     same = after._replace(sizes=before.sizes) == before
-    return (edited, direction) if edited != text and same and others else None
+    turned = (after.sizes[finding] == "large") != (before.sizes[finding] == "large")
+    return (edited, direction) if turned and same and others else None
 
 
 def removed(text: str, finding: str) -> str | None:

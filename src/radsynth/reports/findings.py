@@ -105,8 +105,8 @@ _HEART_ENLARGED = re.compile(
     r"|(?:is|remains|appears|size) (?:(?!not?\b)\w+ )?(?:large|big))\b"
 )
 _HEART_NOUN = re.compile(
-    r"\bcardiomegaly\b|\bcardiac enlargement\b"
-    rf"|\b(?:enlarge(?:d|ment)|large|big|borderline|prominent)(?: of)?(?: the| \w+)? {_HEART}\b"
+    r"\b(?:borderline )?(?:cardiomegaly|cardiac enlargement)\b"
+    rf"|\b(?:borderline )?(?:enlarge(?:d|ment)|large|big|borderline|prominent)(?: of)?(?: the| \w+)? {_HEART}\b"
 )
 _HEART_NORMAL = re.compile(
     rf"\b(?:normal|unremarkable) (?:size of (?:the )?)?(?:\w+ )?(?:{_HEART}|heart|cardiac|cardiomediastinal)\b"
@@ -127,6 +127,8 @@ _NOT_MEANT = re.compile(
     r"|fractur\w+ (?:\w+ ){0,5}(?:wires?|leads?|catheters?|screws?)|opacif(?:ied|ication) of (?:\w+ )?vess\w+"
 )
 
+_EARLIER = r"(?:on|in|at) (?:\w+ ){0,2}(?:prior|previous|earlier|older|comparison)\w*"
+_HARDLY = r"(?:not|nearly|almost|partial\w*|partly|largely|mostly|incompletely)"
 _SEEN = r"(?:seen|identified|present|visuali[sz]ed|appreciated|evident|demonstrated|noted|detected|apparent|found)"
 _TRIGGERS: dict[str, str] = {
     # Tried in this order at each place of a sentence. Neutral: the finding is there and has not changed, or the words
@@ -138,6 +140,9 @@ _TRIGGERS: dict[str, str] = {
         r"|(?:absent|absence of|no|without) (?:\w+ )?(?:lung|vascular|bronchovascular) markings"
         r"|not (?:only|calcified|certain\w*|clear(?:ly)?|well|fully|optimally|definit\w+ calcified)"
         r"|(?:consistent|compatible|associated|along|in keeping|correlat\w+|compar\w+) with"
+        r"|(?:no|without|incomplete|partial|near[- ]complete) (?:\w+ )?(?:resolution|clearing)(?: of)?"
+        rf"|{_HARDLY} (?:\w+ly |yet )*(?:resolved|cleared|disappeared)"
+        rf"|not (?:\w+ly )?{_SEEN} {_EARLIER}|not previously {_SEEN}|not {_SEEN} previously"
         r"|(?:ensure|document|confirm|until|to|complete|for|assess|evaluate)(?: \w+)? (?:resolution|clearing) of"
     ),
     # Doubt about what stands before.
@@ -160,8 +165,9 @@ _TRIGGERS: dict[str, str] = {
     ),
     # Denial of what stands before.
     "gone": (
-        r"(?:has|have|had) (?:\w+ ){0,3}?(?:resolved|cleared|disappeared)"
-        rf"|(?:is|are|was|were) (?:now |\w+ly )?(?:no longer|not) (?:\w+ly )?{_SEEN}|no longer (?:\w+ )?{_SEEN}"
+        rf"(?:has|have|had) (?:(?!{_HARDLY}\b)\w+ ){{0,3}}?(?:resolved|cleared|disappeared)"
+        rf"|(?:is|are|was|were) (?:now |\w+ly )?(?:no longer|not) (?!previously)(?:\w+ly )?{_SEEN}"
+        rf"(?! (?:previously|{_EARLIER}))|no longer (?:\w+ )?{_SEEN}"
         r"|(?:has|have|had) (?:now |\w+ly )?been (?:\w+ly )?(?:excluded|ruled out)"
         r"|(?<=: )(?:none|nil|(?:no|absent|negative)(?=[.,]|$))"  # "Pneumothorax: None."
         rf"|(?:is|are) absent|(?:is|are|was|were) (?:excluded|ruled out|negative)|not (?:\w+ly )?{_SEEN}"
@@ -192,7 +198,7 @@ _SIDE = re.compile(
     r"|(?P<both>bilateral(?:ly)?|both|bibasi\w+|bibasal|biapical|(?:lung )?bases|apices|bases))\b"
 )
 _ZONE = re.compile(
-    r"\b(?:(?P<upper>upper(?= (?:(?:and|or) \w+ )?(?:lobes?|lungs?|zones?)\b)|(?:bi)?apical|apex|apices)"
+    r"\b(?:(?P<upper>upper(?= (?:(?:and|or) (?:\w+ ){1,2})?(?:lobes?|lungs?|zones?)\b)|(?:bi)?apical|apex|apices)"
     r"|(?P<mid>(?:mid|middle) ?(?:left |right )?(?:lobes?|lungs?|zones?)|(?:peri|infra)?hilar|lingula\w*)"
     r"|(?P<lower>lower(?= (?:lobes?|lungs?|zones?)\b)|bases?|(?:bi)?bas(?:al|ilar)|retrocardiac))\b"
 )
@@ -231,7 +237,7 @@ _APPOSED = re.compile(
 _MODERATE_MM = {"nodule": (10, 20), "mass": (30, 50)}
 _CONJUNCTION = re.compile(r",|\band\b|\bwith\b|\bor\b|\bbut\b|\bversus\b")
 _LOCATION = re.compile(r"\s*(?:in|at|on|within|of|involving|overlying|along|near|throughout|to)\b|\s*bilateral")
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+|;")
+_SENTENCE = re.compile(r"(?<=[.!?;])(?<!\b[Vv]s\.)\s+|;")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -374,19 +380,24 @@ def _with_values(sentence: str, mentions: list[_Mention]) -> list[_Mention]:
             if values[index] != NEGATED:
                 values[index] = NEGATED if kind == "gone" else UNCERTAIN
             end = mentions[index].start
+    unchanged = _UNCHANGED.search(sentence)
+    doubting = unchanged.end() if unchanged else len(sentence)
     for index, (mention, following) in enumerate(itertools.pairwise(mentions)):
         again = mention.finding == following.finding and sentence.startswith(":", mention.end)
         if again:  # "Pneumothorax: no pneumothorax."
             values[index] = values[index + 1]
-        alternative = _ALTERNATIVE.fullmatch(sentence[mention.end : following.start])
+        alternative = mention.start < doubting and _ALTERNATIVE.fullmatch(sentence[mention.end : following.start])
         if alternative and NEGATED not in values[index : index + 2]:
             values[index] = values[index + 1] = UNCERTAIN
     for index, mention in enumerate(mentions):
-        if values[index] == PRESENT and _OTHER.match(sentence[mention.end :]):
+        if values[index] == PRESENT and mention.start < doubting and _OTHER.match(sentence[mention.end :]):
             values[index] = UNCERTAIN
     return [mention._replace(value=value) for mention, value in zip(mentions, values, strict=True)]
 
 
+_UNCHANGED = re.compile(
+    r"\b(?:no|without) (?:\w+ ){0,3}?(?:chang|increas|decreas|improve|worsen|progress)\w* (?:in|of)\b"
+)
 _ALTERNATIVE = re.compile(r",?(?: \w+)? (?:and/or|or|versus|vs\.?) (?:\w+ ){0,3}|/")
 _OTHER = re.compile(r",? (?:and/or|or|versus|vs)\b")
 
@@ -417,7 +428,8 @@ def _places(sentence: str, mentions: list[_Mention], edges: list[int], read: Cal
     """The place of each mention: from the words before it, else from those of the place named after it."""
     found = []
     for index, mention in enumerate(mentions):
-        before = read(sentence[edges[index] : mention.start])
+        words = sentence[edges[index] : mention.start]
+        before = read(_OTHER_CLAUSE.sub("", words)) or read(words)
         after = read(sentence[mention.end : max(edges[index + 1], mention.end)])
         found.append(before or read(sentence[mention.start : mention.end]) or after)
     for index in range(1, len(mentions)):  # "left effusion and atelectasis", "opacity in the left base with effusion"
@@ -430,9 +442,10 @@ def _places(sentence: str, mentions: list[_Mention], edges: list[int], read: Cal
     return found
 
 
-_WITH = re.compile(r"\bwith (?:\w+ ){0,3}$")
+_OTHER_CLAUSE = re.compile(r"^.*(?<!there )\b(?:is|are|was|were|remains?|clear|in place|tip)\b.*?(?:,| with\b| and\b)")
+_WITH = re.compile(r"\b(?:with|by) (?:\w+ ){0,3}$")
 _SHARED = re.compile(
-    r",? ?(?:and|or|and/or|with|versus|vs|representing|consistent with|compatible with)? (?:\w+ ){0,2}|/|"
+    r",? ?(?:and|or|and/or|with|versus|vs\.?|representing|consistent with|compatible with)? (?:\w+ ){0,2}|/|"
 )
 
 

@@ -608,7 +608,7 @@ def _subject_of(index: int) -> int:
 
 
 def _report_numbers(studies: int, seed: int) -> list[int]:
-    """Numbers of the reports: increasing, with about one in ninety left out, as in the collection."""
+    """Numbers of the reports: increasing, with one in forty left out: those of the collection have gaps too."""
     rng = np.random.default_rng([seed, 2])
     return np.cumsum(1 + (rng.random(studies) < 1 / 40)).tolist()
 

@@ -106,7 +106,7 @@ def train(
     what
         Shown in the progress, e.g. ``"training the report GAN"``.
     batch_at
-        Pure function: images seen so far -> the next batch, on the CPU. It is called one batch ahead in a thread.
+        Pure function: images seen so far -> the next batch. It is called one batch ahead in a thread.
     state
         Everything that must be in a checkpoint: networks, optimisers, averages, pools.
     result

@@ -501,6 +501,7 @@ def build_phases(
             twice = torch.cat([condition, condition])
             with device.autocast():
                 penalty = 2 * gradient_penalty(lambda x: whole_logit(x, twice), pictures)
+            losses["d_penalty"] = penalty
             loss = loss + s.r1_gamma * s.r1_every * penalty
         loss.backward()
         losses |= {"logit_real": on_real.mean(), "logit_fake": on_fake.mean()}

@@ -124,8 +124,8 @@ def paired_subjects(mr: Heads, ct: Heads) -> list[str]:
 def head_in_both(mr_depth_mm: np.ndarray, ct_depth_mm: np.ndarray) -> np.ndarray:
     """Where a synthetic CT is compared with the true one: bool (Z, Y, X).
 
-    Inside the head mask of the true CT, and where a CT is made at all: inside the MR's head mask, widened in its plane
-    by `BACKGROUND_MARGIN`. What the MR's field of view cuts off (often the neck) has no answer to compare.
+    Inside the head mask of the true CT and that of the MR, widened in its plane by `BACKGROUND_MARGIN`: beyond its own
+    mask a synthetic CT is air. What the MR's field of view cuts off (often the neck) has no answer to compare.
     """
     side = 2 * BACKGROUND_MARGIN + 1
     return (ct_depth_mm > 0) & maximum_filter(mr_depth_mm > 0, size=(1, side, side))

@@ -123,6 +123,8 @@ def _affine(header: Any, path: Path) -> np.ndarray:
             where=path,
             next_step="set its sform",
         )
+    if header["pixdim"][0] == 0:  # NIfTI-1, "method 2": read as 1
+        header["pixdim"][0] = 1
     try:
         qform = header.get_qform(coded=True)[0]
         sform = header.get_sform(coded=True)[0]
