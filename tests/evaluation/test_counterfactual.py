@@ -79,6 +79,7 @@ def test_a_generator_that_obeys_gets_full_marks():
     assert values["counterfactual_size_share_following"] == 1
     assert values["counterfactual_size_logit_change"] == pytest.approx(2, abs=0.2)
     for kind in ("negated", "side", "size"):
+        assert values[f"counterfactual_{kind}_others_change"] == 0, "the judge sees nothing but effusions"
         assert values[f"counterfactual_{kind}_change_in_lesion"] > 0.95
         assert found[f"counterfactual_{kind}_change_in_lesion"]["worst_case"] < 0.6
         assert len(pairs[kind].edits) == len(pairs[kind].before) == 12

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from radsynth.explain.cams import DeadLayer, activation_map, enlarged, first_component, placed
+from radsynth.explain.chest import over_cells
 from radsynth.explain.localisation import (
     centre_map,
     edge_maps,
@@ -16,6 +17,7 @@ from radsynth.explain.localisation import (
     pointing_hits,
     random_maps,
 )
+from radsynth.networks.classifier import FindingsClassifier
 
 
 class Bright(nn.Module):
@@ -82,6 +84,20 @@ def test_enlarged_maps_keep_their_place() -> None:
     fine = enlarged(coarse, 32)
     assert np.unravel_index(fine[0].argmax(), (32, 32))[0] < 8
     assert np.unravel_index(fine[0].argmax(), (32, 32))[1] >= 24
+
+
+def test_the_judges_cells_lie_where_they_look() -> None:
+    judge = FindingsClassifier(3, 2).eval()
+    for name, weight in judge.named_parameters():
+        if weight.ndim == 4:
+            torch.nn.init.constant_(weight, 0.0 if "skip" in name else 0.1)
+    dot = torch.zeros(1, 1, 256, 256)
+    dot[..., 80, 120] = 1
+    with torch.no_grad():
+        seen = judge.blocks[:2](judge.stem(dot)).abs().mean(1)
+    found = over_cells(seen.numpy(), 256)[0]
+    middle = [(found.sum(1 - axis) * np.arange(256)).sum() / found.sum() for axis in (0, 1)]
+    assert middle == pytest.approx([80, 120], abs=0.5)
 
 
 class Mute(Bright):

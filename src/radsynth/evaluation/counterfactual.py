@@ -178,6 +178,7 @@ def counterfactual_figures(
         change = (logits[1] - logits[0])[place, ks]
         others = np.abs(logits[1] - logits[0])
         others[:, FINDINGS.index(GENERIC)] = np.nan  # it may change along with the finding
+        others[place, ks] = np.nan
         noise = np.abs(other[1][rows] - one[1][rows])
         noise = np.where(np.isnan(others), np.nan, noise)
         plain = draw([unrelated(e.prompt) for e in edits], rows) if kind == "negated" else None

@@ -495,10 +495,11 @@ def _verbatim(
         "verbatim_own_nearest": (
             mean_over_patients(first, people, repetitions, seed),
             {
-                "floor": 1 / len(train),
+                "floor": mean_over_patients((rank_held == 1).astype(float), held.subjects, repetitions, seed),
                 "worst_case": 1.0,
                 "definition": "share of training reports whose drawn picture has their own picture as the nearest of "
-                "all training pictures; floor: chance",
+                "all training pictures; floor: share of held-out reports whose drawn picture is nearer to their own "
+                "picture than to every training picture",
             },
         ),
     }

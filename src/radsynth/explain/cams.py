@@ -214,4 +214,4 @@ def placed(maps: np.ndarray, start: float, step: float, size: int) -> np.ndarray
         matrix[np.arange(size), low] = 1 - share
         matrix[np.arange(size), np.minimum(low + 1, count - 1)] += share
         weights.append(matrix)
-    return np.einsum("yh,bhw,xw->byx", weights[0], maps, weights[1]).astype(np.float32)
+    return (weights[0] @ maps @ weights[1].T).astype(np.float32)

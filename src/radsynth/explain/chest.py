@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from radsynth.explain.cams import BATCH, activation_map, activation_maps, enlarged
+from radsynth.explain.cams import BATCH, activation_map, activation_maps, enlarged, placed
 from radsynth.networks.classifier import FindingsClassifier
 from radsynth.networks.report_gan import ReportDiscriminator, Seen
 from radsynth.schemas import FINDING_TRUTH
@@ -63,6 +63,15 @@ def finding_scores(findings: Sequence[str]) -> list[Callable[[Tensor], Tensor]]:
     return [itemgetter(FINDINGS.index(finding)) for finding in findings]
 
 
+def over_cells(maps: np.ndarray, size: int) -> np.ndarray:
+    """The judge's maps (n, h, w) over the picture (n, size, size).
+
+    Its strided convolutions have an odd width: place i of h looks at pixel i * size / h, half a place before the middle
+    of its share of the picture. Only the mean pools beside them look at that.
+    """
+    return placed(maps, 0.0, size / maps.shape[1], size)
+
+
 def finding_maps(
     judge: FindingsClassifier, pictures: Tensor, findings: Sequence[str], method: str, layer: str | None = None
 ) -> np.ndarray:
@@ -74,7 +83,7 @@ def finding_maps(
         One of `judge_layers`; by default the `usual_layer`.
     """
     at = judge_layers(judge)[layer or usual_layer(judge)]
-    return enlarged(activation_map(judge, at, pictures, finding_scores(findings), method), pictures.shape[-1])
+    return over_cells(activation_map(judge, at, pictures, finding_scores(findings), method), pictures.shape[-1])
 
 
 def discriminator_layers(discriminator: ReportDiscriminator) -> dict[str, nn.Module]:

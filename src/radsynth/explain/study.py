@@ -14,7 +14,7 @@ from torch import Tensor
 
 from radsynth.evaluation.entries import entry
 from radsynth.evaluation.patients import mean_over_patients
-from radsynth.explain.cams import DeadLayer, activation_maps, enlarged
+from radsynth.explain.cams import DeadLayer, activation_maps
 from radsynth.explain.chest import (
     agreement_maps,
     discriminator_layers,
@@ -25,6 +25,7 @@ from radsynth.explain.chest import (
     known_lesions,
     lesion_masks,
     named_maps,
+    over_cells,
     realism_maps,
     unusual_patches,
     usual_layer,
@@ -129,7 +130,7 @@ def choose_for_judge(
         judge, judge_layers(judge), lesions.pictures, finding_scores(lesions.findings), tried, skip_dead=True
     )
     size = lesions.data.size
-    return choose({key: enlarged(maps, size) for key, maps in found.items()}, lesions.masks, tolerance)
+    return choose({key: over_cells(maps, size) for key, maps in found.items()}, lesions.masks, tolerance)
 
 
 def choose_for_discriminator(
@@ -159,7 +160,7 @@ def methods_side_by_side(
         except DeadLayer as dead:
             rows.append(row | {"hit_rate": None, "energy_inside": None, "refused": str(dead)})
             continue
-        kept[method] = enlarged(raw[layer, method], lesions.data.size)
+        kept[method] = over_cells(raw[layer, method], lesions.data.size)
         rows.append(
             row
             | {

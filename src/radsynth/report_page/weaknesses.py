@@ -53,16 +53,19 @@ def _like_the_worst(stage: str, figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _no_better_than_simple(metrics: dict[str, Any]) -> Iterator[str]:
-    """Figures that a simple baseline reaches as well, by their intervals."""
-    entries = (metrics.get("details") or {}) | (metrics.get("figures") or {})
-    entries = {name: entry for name, entry in entries.items() if isinstance(entry, dict) and "value" in entry}
+    """Figures that a simple baseline reaches as well: by the gain in pairs where it is known, else by the intervals."""
+    entries = metrics.get("figures") or {}
     for name, entry in entries.items():
         for baseline in BASELINES:
             own, other = ends(entry), ends(entries.get(f"{name}_{baseline}"))
-            if own and other and own[0] <= other[1] and other[0] <= own[1]:
+            gain = entries.get(f"{name}_gain_on_{baseline}")
+            if own is None or other is None:
+                continue
+            if ends(gain)[0] <= 0 if ends(gain) else own[0] <= other[1] and other[0] <= own[1]:
+                in_pairs = f"; gain in pairs {_with_interval(gain)}" if gain else ""
                 yield (
-                    f"{named(name)} does not differ from that of the baseline {named(baseline).lower()} by more than "
-                    f"the intervals: {_with_interval(entry)} against {_with_interval(entries[f'{name}_{baseline}'])}."
+                    f"{named(name)} is not beyond doubt better than that of the baseline {named(baseline).lower()}: "
+                    f"{_with_interval(entry)} against {_with_interval(entries[f'{name}_{baseline}'])}{in_pairs}."
                 )
 
 
@@ -85,8 +88,7 @@ def findings_of(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     for rows in (metrics.get("tables") or {}).values():
         if rows and {"finding", "auroc_drawn"} <= rows[0].keys():
             return rows
-    kept = (metrics.get("details") or {}).get("per_finding") or {}
-    return [{"finding": finding} | values for finding, values in kept.items()]
+    return []
 
 
 def _verdicts(audit: dict[str, Any]) -> Iterator[str]:
