@@ -310,7 +310,7 @@ class ReportToXrayGate(Section):
     """Test patients below which no figure counts."""
     label_auroc_share: Rule
     kid_judge: Rule
-    """Gains are shares of the champion's distance."""
+    """The judge's kernel distance, in units of the mean kernel between real pictures."""
     layout_error: Rule
     spread_share: Rule
     max_finding_drop: Fraction

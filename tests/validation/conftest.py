@@ -187,7 +187,7 @@ def brain() -> BrainData:
                     "grid_affine": affine,
                     "registration_metric": -0.8,
                     "native_path": "",
-                    "source_sha256": "c" * 64,
+                    "source_sha256": f"{len(rows):064x}",
                 }
             )
     return BrainData(

@@ -42,6 +42,7 @@ FLAWS = [
     ("every modality is MR or CT", 2, {"modality": "PET"}, "mr2"),
     ("no subject is in two splits", 0, {"subject_id": "both"}, "mr0"),
     ("subjects with both modalities are never trained on", 5, {"paired": True}, "ct1"),
+    ("no volume's bytes are in two splits", 4, {"source_sha256": f"{7:064x}"}, "ct0"),
     ("every volume is in a split", 6, {"split": ""}, "ct2"),
     ("CT is in HU, MR is in arbitrary units", 4, {"intensity_unit": "arbitrary"}, "ct0"),
     ("native voxels are not too small (mm)", 3, {"native_spacing_mm": [0.05, 1, 1]}, "mr3"),

@@ -123,6 +123,7 @@ def _expect_volumes(splits: tuple[str, ...]) -> list[Expect]:
         *in_set("modality", ["MR", "CT"], "every modality is MR or CT"),
         *in_set("split", splits, "every volume is in a split"),
         *between("subject_splits", 1, 1, "no subject is in two splits"),
+        *between("source_splits", 1, 1, "no volume's bytes are in two splits"),
         *all_true("paired_is_held_out", f"subjects with both modalities {trained}"),
         *of_pairs,
         *all_true("unpaired_in_train", "no training subject has both modalities", "warning"),
@@ -180,6 +181,7 @@ def _volumes(volumes: pd.DataFrame) -> pd.DataFrame:
         ["row", "volume_id", "subject_id", "modality", "split", "source_sha256", "registration_metric"]
     ].assign(
         subject_splits=by_subject["split"].transform("nunique"),
+        source_splits=frame.groupby("source_sha256")["split"].transform("nunique"),
         paired_is_held_out=~frame["paired"] | (frame["split"] != "train"),
         unpaired_in_train=(frame["split"] != "train") | ~has_both,
         few_pairs_have_both=(frame["split"] != FEW_PAIRS) | has_both,
