@@ -25,6 +25,17 @@ def test_a_file_appears_when_its_block_ends_well(tmp_path):
     assert os.listdir(target.parent) == ["a.txt"]
 
 
+@pytest.mark.parametrize(("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_others_may_read_what_the_user_lets_them(tmp_path, umask, file, folder):
+    code = (
+        "from radsynth.files import atomic_folder, write_json\n"
+        "write_json('a', 1)\n"
+        "with atomic_folder('b') as b: (b / 'c').write_text('c')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, umask=umask, check=True)
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "b", "b/c")] == [file, folder, file]
+
+
 def test_after_an_exception_the_old_file_is_there_and_no_other(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
@@ -51,15 +62,6 @@ def test_after_a_kill_the_old_file_is_there(tmp_path):
     killed = subprocess.run([sys.executable, "-c", program, str(target)])
     assert killed.returncode == -signal.SIGKILL
     assert target.read_text() == "old"
-
-
-def test_a_written_file_can_be_read_by_others(tmp_path):
-    with atomic_path(tmp_path / "a") as temporary:
-        temporary.write_text("x")
-    with atomic_folder(tmp_path / "b") as temporary:
-        (temporary / "c").write_text("x")
-    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
-    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o755
 
 
 def test_a_folder_replaces_the_old_one_whole(tmp_path):
