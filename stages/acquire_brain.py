@@ -8,6 +8,7 @@ from radsynth import settings
 from radsynth.errors import one_line_errors
 from radsynth.files import atomic_folder
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES
+from radsynth.sources.set_aside import tell_set_aside
 
 OUT = Path("data/raw/brain")
 
@@ -37,6 +38,7 @@ def main() -> None:
             volumes = list_synthrad(ours.path, seed=all_settings.seed)
         RAW_VOLUMES.write(volumes, folder / "volumes.parquet")
         QUARANTINE.write(refused, folder / "quarantine.parquet")
+    tell_set_aside(refused)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 from radsynth import settings
 from radsynth.errors import one_line_errors
 from radsynth.sources.chest import acquire_chest, write_raw_chest
+from radsynth.sources.set_aside import tell_set_aside
 
 OUT = Path("data/raw/chest")
 
@@ -16,7 +17,9 @@ def main() -> None:
     """Run the stage."""
     all_settings = settings.load()
     OUT.mkdir(parents=True, exist_ok=True)
-    write_raw_chest(acquire_chest(all_settings.acquire_chest, all_settings.seed, OUT), OUT)
+    raw = acquire_chest(all_settings.acquire_chest, all_settings.seed, OUT)
+    write_raw_chest(raw, OUT)
+    tell_set_aside(raw.quarantine)
 
 
 if __name__ == "__main__":

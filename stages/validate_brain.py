@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from radsynth import schemas, settings
 from radsynth.errors import one_line_errors
 from radsynth.validation.brain import validate_brain
 from radsynth.validation.results import finish
 
-BRAIN = Path("data/brain")
+RAW, BRAIN = Path("data/raw/brain"), Path("data/brain")
 PAGE = "reports/validation_brain.html"
 METRICS = "metrics/validate_brain.json"
 
@@ -29,7 +30,9 @@ def main() -> None:
         ct=ct,
         mr_depth_mm=mr_depth_mm,
         ct_depth_mm=ct_depth_mm,
-        quarantine=schemas.QUARANTINE.read(aligned / "quarantine.parquet"),
+        quarantine=pd.concat(
+            [schemas.QUARANTINE.read(part / "quarantine.parquet") for part in (RAW, aligned)], ignore_index=True
+        ),
         settings=settings.load().validate_brain,
     )
     finish(report, METRICS, PAGE)

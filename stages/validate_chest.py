@@ -13,7 +13,7 @@ from radsynth.validation.accept import read_accepted
 from radsynth.validation.chest import validate_chest
 from radsynth.validation.results import finish
 
-CHEST = Path("data/chest")
+RAW, CHEST = Path("data/raw/chest"), Path("data/chest")
 PAGE = "reports/validation_chest.html"
 METRICS = "metrics/validate_chest.json"
 
@@ -22,7 +22,7 @@ METRICS = "metrics/validate_chest.json"
 def main() -> None:
     """Judge data/chest; the JSON and the page are written in any case."""
     quarantine = pd.concat(
-        [schemas.QUARANTINE.read(CHEST / part / "quarantine.parquet") for part in ("reports", "xrays")],
+        [schemas.QUARANTINE.read(part / "quarantine.parquet") for part in (RAW, CHEST / "reports", CHEST / "xrays")],
         ignore_index=True,
     )
     report = validate_chest(

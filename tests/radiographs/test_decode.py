@@ -310,3 +310,10 @@ def test_any_damage_ends_in_an_image_or_a_refusal():
                 except InputRefused:
                     refused += 1
     assert refused > 200
+
+
+def test_a_blanked_window_and_rescale_are_read_as_absent():
+    blank = dicom(WindowCenter=None, WindowWidth=None, RescaleSlope=None, RescaleIntercept=None)
+    found = decode(blank, "x")
+    assert (found.window_low, found.window_high) == (None, None)
+    np.testing.assert_array_equal(found.pixels, GREY16)

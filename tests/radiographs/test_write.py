@@ -28,6 +28,13 @@ def test_a_png_has_16_bits_and_its_texts(tmp_path):
     np.testing.assert_array_equal(decode(data, "x").pixels, stored_values(PICTURE))
 
 
+def test_a_drawn_png_reads_back_with_its_grey_values():
+    dark = stored_values(PICTURE / 4 - 0.5)
+    own, other = (png_bytes(dark, {"Software": f"{name} v3"}) for name in ("radsynth report-to-xray", "scanner"))
+    np.testing.assert_allclose(prepare(decode(own, "x"), 64)[0], dark, atol=1)
+    assert np.ptp(prepare(decode(other, "x"), 64)[0]) == 65535
+
+
 @pytest.fixture
 def dicom(tmp_path):
     path = tmp_path / "x.dcm"

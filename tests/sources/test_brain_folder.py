@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from radsynth.errors import RadsynthError
@@ -34,6 +37,13 @@ def test_one_name_in_both_modalities_is_a_pair(folder):
     assert paired["subject_id"].nunique() == 1
     assert volumes["subject_id"].nunique() == 3
     assert volumes["volume_id"].is_unique
+
+
+def test_a_name_that_is_not_utf8_is_set_aside(folder):
+    Path(os.fsdecode(os.fsencode(folder) + b"/mr/M\xfcller.nii")).write_bytes(b"")
+    volumes, refused = list_brain_folder(folder)
+    assert len(volumes) == 4
+    assert sorted(refused["reason"]) == ["volume_format", "volume_name"]
 
 
 def test_ids_do_not_tell_the_names_of_files(folder):

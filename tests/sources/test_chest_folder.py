@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from radsynth.errors import RadsynthError
 from radsynth.reports.parse import parse_reports
 from radsynth.sources.chest_folder import read_chest_folder
-from radsynth.sources.ids import id_of
+from radsynth.sources.ids import id_of, openi_id
 from radsynth.sources.openi_xml import write_openi_xml
 
 
@@ -160,3 +161,23 @@ def test_a_folder_without_reports_is_refused(folder: Path) -> None:
         read_chest_folder(folder)
     with pytest.raises(RadsynthError, match="no such folder"):
         read_chest_folder(folder / "nowhere")
+
+
+def test_a_name_that_is_not_utf8_is_set_aside_and_the_others_are_read(folder: Path) -> None:
+    write_table(folder, "image,findings,impression\na.png,Clear.,\n")
+    Path(os.fsdecode(os.fsencode(folder) + b"/M\xfcller.png")).write_bytes(b"x")
+    raw = read_chest_folder(folder)
+    assert list(raw.images["member"]) == ["a.png"]
+    assert list(raw.quarantine["reason"]) == ["file_name"]
+    assert r"M\xfcller.png" in raw.quarantine["message"].iloc[0]
+
+
+def test_a_table_that_is_a_folder_is_refused_in_one_line(folder: Path) -> None:
+    (folder / "x.csv").mkdir()
+    with pytest.raises(RadsynthError, match="not a CSV table"):
+        read_chest_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["CXR0012345678", "CXR12345", "CXR1_IM-1", "CXR01"])
+def test_a_number_that_open_i_does_not_have_is_no_id(name: str) -> None:
+    assert openi_id(name, "r") == id_of(name, "r")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from radsynth import schemas
@@ -27,15 +28,16 @@ def write_chest(data) -> None:
     schemas.REPORTS.write(data.reports, folder / "reports/reports.parquet")
     schemas.XRAYS.write(data.xrays, folder / "xrays/xrays.parquet")
     schemas.CHEST.write(data.manifest, folder / "manifest.parquet")
-    for part in ("reports", "xrays"):
-        schemas.QUARANTINE.write(data.quarantine, folder / part / "quarantine.parquet")
+    for part in ("data/raw/chest", folder / "reports", folder / "xrays"):
+        schemas.QUARANTINE.write(data.quarantine, Path(part) / "quarantine.parquet")
     np.save(folder / "xrays/pixels.npy", data.pixels)
 
 
 def write_brain(data) -> None:
     folder = Path("data/brain")
     schemas.VOLUMES.write(data.volumes, folder / "manifest.parquet")
-    schemas.QUARANTINE.write(data.quarantine, folder / "aligned/quarantine.parquet")
+    for part in (Path("data/raw/brain"), folder / "aligned"):
+        schemas.QUARANTINE.write(data.quarantine, part / "quarantine.parquet")
     for name in ("mr", "ct", "mr_depth_mm", "ct_depth_mm"):
         np.save(folder / f"aligned/{name}.npy", getattr(data, name))
 
@@ -59,3 +61,14 @@ def test_validate_brain_stops_on_a_flaw_after_it_has_written_both_files(brain, w
     assert "ct1" in line
     assert read_json(validate_brain.METRICS)["critical_failed"] == 1
     assert "ct1" in Path(validate_brain.PAGE).read_text(encoding="utf-8")
+
+
+def test_what_a_source_set_aside_counts_too(chest, workplace, capsys):
+    write_chest(chest)
+    validate_chest.main()
+    assert "few files" not in capsys.readouterr().err
+    lost = [(f"{i}.png", "image", "quarantined", "image_missing", "not in the folder") for i in range(95)]
+    table = pd.DataFrame(lost, columns=list(schemas.QUARANTINE.columns))
+    schemas.QUARANTINE.write(table, Path("data/raw/chest/quarantine.parquet"))
+    validate_chest.main()
+    assert "few files were set aside" in capsys.readouterr().err

@@ -14,6 +14,9 @@ _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _MAX_SCANS = 100
 """A progressive JPEG decodes its whole picture once a scan; thousands of scans are an attack."""
 
+_OWN_SOFTWARE, _OWN_TEXTS_END = b"tEXtSoftware\0radsynth ", 4096
+"""In the first bytes of a picture that `radsynth` drew: of 16 bits, its range is the whole of them."""
+
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"gAMA", b"pHYs", b"tEXt", b"tIME", b"sBIT", b"bKGD", b"cHRM", b"sRGB"}
 
 
@@ -70,9 +73,11 @@ def _decode_png(data: bytes, name: str) -> Radiograph:
     columns, rows = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     require_size(rows, columns, name)
     pixels = _decode_grey_png(data)
-    if pixels is not None:
-        return Radiograph(pixels, 8 * pixels.itemsize, "MONOCHROME2", "unknown", "PNG")
-    return _decode_with_pillow(data, name, "PNG")
+    if pixels is None:
+        return _decode_with_pillow(data, name, "PNG")
+    bits = 8 * pixels.itemsize
+    window = (0.0, 65535.0) if bits == 16 and _OWN_SOFTWARE in data[:_OWN_TEXTS_END] else (None, None)
+    return Radiograph(pixels, bits, "MONOCHROME2", "unknown", "PNG", *window)
 
 
 def _decode_grey_png(data: bytes) -> np.ndarray | None:

@@ -67,6 +67,9 @@ def _decode(data: bytes, name: str) -> Radiograph:
 
     syntax = _transfer_syntax(data, name)
     dataset = pydicom.dcmread(io.BytesIO(data), specific_tags=_TAGS)
+    for keyword in ("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"):
+        if keyword in dataset and dataset[keyword].VM == 0:  # blanked, as some de-identification does: as if absent
+            del dataset[keyword]
     _require_grey_frame(dataset, syntax, name)
     stored = dataset.pixel_array
     if stored.ndim != 2:

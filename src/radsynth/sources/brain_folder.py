@@ -1,7 +1,8 @@
 """A folder of one's own MR and CT volumes: ``mr/`` and ``ct/`` with files or DICOM series folders.
 
-A name that is in both is a subject with both modalities, held out for evaluation. Names may be patients' names: what
-goes on from here is a digest of them, and no DICOM patient tag is read.
+A name that is in both is a subject with both modalities, held out for evaluation. Names may be patients' names: ids
+are digests of them, the path of a volume stays beside its id in the tables of data, in no model and no report, and no
+DICOM patient tag is read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from radsynth.errors import RadsynthError
 from radsynth.schemas import QUARANTINE, RAW_VOLUMES
-from radsynth.sources.ids import id_of
+from radsynth.sources.ids import id_of, shown_name
 from radsynth.volumes.io import SUFFIXES, stem
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def list_brain_folder(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     volumes
         RAW_VOLUMES, sorted by `volume_id`.
     refused
-        QUARANTINE: files of other formats (``volume_format``), a second file of one name (``volume_name_twice``).
+        QUARANTINE: files of other formats (``volume_format``), a second file of one name (``volume_name_twice``), a
+        name that is not UTF-8 (``volume_name``).
 
     Raises
     ------
@@ -53,7 +55,9 @@ def list_brain_folder(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         for path in sorted(part.iterdir()):
             if path.name.startswith(".") or path.suffix.lower() == ".raw":
                 continue
-            if path.is_file() and not path.name.lower().endswith(SUFFIXES):
+            if shown := shown_name(path):
+                refused.append(_refusal(shown, "volume_name", "its name is not UTF-8; rename it"))
+            elif path.is_file() and not path.name.lower().endswith(SUFFIXES):
                 refused.append(
                     _refusal(
                         path,
@@ -78,7 +82,7 @@ def list_brain_folder(folder: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return volumes, pd.DataFrame(refused, columns=list(QUARANTINE.columns))
 
 
-def _refusal(path: Path, reason: str, message: str) -> dict[str, str]:
+def _refusal(path: str | Path, reason: str, message: str) -> dict[str, str]:
     return {
         "path": str(path),
         "kind": "volume",

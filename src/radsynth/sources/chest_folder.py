@@ -1,7 +1,8 @@
 """A folder of chest X-rays with reports: Open-i XML files, or one CSV table of image, findings and impression.
 
 Names of files, subjects and studies may be patients' names: what goes on from here is a digest of them, or an Open-i
-number. Which file an image id stands for is in ``data/raw/chest/images.parquet`` alone.
+number. Which file an id stands for is in the tables of ``data/raw/chest``; the quarantine tables name the files that
+were set aside, as a user must find them. Neither goes into a model or a report.
 """
 
 from __future__ import annotations
@@ -154,5 +155,5 @@ def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     reader.line_num,
                     {name: (row.get(name) or "").strip() for name in (*COLUMNS, *OPTIONAL_COLUMNS)},
                 )
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise RadsynthError(f"not a CSV table in UTF-8 ({error})", where=table) from None

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from pathlib import Path
 
-_OPENI = re.compile(r"CXR\d+(?:_\d+)?(?:_IM(?:-\d+)+)?")
+_OPENI = re.compile(r"CXR[1-9]\d{0,3}(?:_\d)?(?:_IM-\d{4}-\d{4,8}(?:-\d{4})?)?")
+"""All names of the collection's 3,955 reports and 7,470 images; an accession number is longer."""
 
 
 def id_of(name: str, kind: str = "s") -> str:
     """An id that does not tell the name it stands for: `kind` (s subject, r report, i image) and a digest."""
     return kind + hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def shown_name(path: str | Path) -> str | None:
+    """For a name that is not UTF-8, which no table can hold, one with the other bytes escaped; None for any other."""
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode(errors="backslashreplace")
+    return None
 
 
 def openi_id(name: str, kind: str) -> str:

@@ -120,7 +120,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
                 if len(row) < max(header.index(name) for name in columns) + 1:
                     raise RadsynthError("a row is too short", where=f"{path}, line {number}", got=f"{row}"[:120])
                 yield dict(zip(header, (value.strip() for value in row), strict=False))
-    except (csv.Error, UnicodeDecodeError) as error:
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise RadsynthError(f"not a CSV table ({error})", where=path) from None
 
 

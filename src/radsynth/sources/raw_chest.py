@@ -13,6 +13,7 @@ import pandas as pd
 from radsynth.errors import RadsynthError
 from radsynth.reports.parse import MAX_XML_BYTES
 from radsynth.schemas import FINDING_TRUTH, QUARANTINE, RAW_IMAGES, RAW_REPORTS
+from radsynth.sources.ids import shown_name
 
 MASK_SIZE = 256
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
@@ -98,11 +99,17 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def find_files(folder: Path, suffixes: tuple[str, ...], kind: str, rejected: list[Rejected]) -> Iterator[Path]:
-    """Yield a folder's regular files below it, in name order; links are quarantined, hidden names passed over."""
+    """Yield a folder's regular files below it, in name order.
+
+    Links and names that are not UTF-8 are quarantined, hidden names passed over.
+    """
     for path in sorted(folder.rglob("*")):
         if not path.name.lower().endswith(suffixes) or path.name.startswith("."):
             continue
-        if path.is_symlink():
+        if shown := shown_name(path):
+            message = f"{shown}: its name is not UTF-8; rename it"
+            rejected.append(Rejected(shown, kind, "quarantined", "file_name", message))
+        elif path.is_symlink():
             message = f"{path}: a link, which could point out of the folder"
             rejected.append(Rejected(str(path), kind, "quarantined", "file_link", message))
         elif path.is_file():
