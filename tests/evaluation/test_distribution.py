@@ -173,13 +173,24 @@ def test_every_distance_grows_from_real_over_slightly_and_strongly_noised_to_noi
     real = rng.normal(size=(120, 12)) @ rng.normal(size=(12, 12))
     sets = [real, real + 1.5 * rng.normal(size=real.shape), real + 5 * rng.normal(size=real.shape)]
     sets.append(rng.uniform(-15, 15, real.shape))
-    found = [compared_by_halves(real, s, subjects, repetitions=20, seed=0) for s in sets]
+    found = [compared_by_halves(real, s, subjects, seed=0) for s in sets]
     for name, sign in (("frechet", 1), ("precision", -1), ("density", -1), ("coverage", -1)):
         values = [sign * f[name].value for f in found]
         assert values == sorted(values), name
         assert values[0] < values[-1], name
     kids = [kid(real, s, repetitions=0).value for s in sets]
     assert kids == sorted(kids)
+
+
+def test_intervals_of_overlaps_and_frechet_hold_the_mean_figure():
+    found = []
+    for draw in range(40):
+        rng = np.random.default_rng((1, draw))
+        real, drawn = rng.normal(size=(80, 6)), 0.7 + 0.7 * rng.normal(size=(80, 6))
+        found.append(compared_by_halves(real, drawn, np.arange(80), seed=draw, splits=4))
+    for name in ("frechet", "precision", "recall", "density", "coverage"):  # of 100 such sets 87 to 98 do
+        mean = np.mean([f[name].value for f in found])
+        assert sum(f[name].low <= mean <= f[name].high for f in found) >= 32, name
 
 
 def test_figures_do_not_depend_on_the_order_of_the_pictures(rng):

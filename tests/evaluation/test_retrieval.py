@@ -34,6 +34,13 @@ def test_ties_are_broken_by_chance_not_by_order():
     assert np.diag(hits(flat, pairs, 2)) == pytest.approx(np.full(10, 1 - 8 / 10 * 7 / 9))
 
 
+def test_ties_with_repeated_meanings_are_what_random_orders_give(rng):
+    scores, meaning = rng.integers(0, 4, (12, 12)).astype(float), rng.integers(0, 5, 12)
+    orders = [np.argsort(-(scores + 0.5 * rng.random(scores.shape)), axis=1)[:, :3] for _ in range(4000)]
+    drawn = np.mean([[[(meaning[row] == m).any() for m in meaning] for row in order] for order in orders], 0)
+    assert hits(scores, meaning, 3) == pytest.approx(drawn, abs=0.04)
+
+
 def _figures(rng, noise, order=None, prompts=None, count=60):
     hidden = rng.normal(size=(400 + count, 8))
     to_picture, to_text = rng.normal(size=(8, 20)), rng.normal(size=(8, 30))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radsynth.evaluation.intervals import Interval, bootstrap_interval
+from radsynth.evaluation.intervals import Interval
 
 SUBSET = 1000
 """Pictures a side in one subset of the kernel distance."""
@@ -18,6 +18,8 @@ BLOCK = 2048
 """Rows read at a time."""
 NEIGHBOURS = 5
 """The k of precision, recall, density and coverage."""
+GROUPS = 10
+"""Groups of patients that a jackknife leaves out in turn."""
 
 
 def kid(
@@ -253,7 +255,6 @@ def compared_by_halves(
     drawn: np.ndarray,
     subjects: np.ndarray,
     *,
-    repetitions: int,
     seed: int,
     splits: int = 10,
     k: int = NEIGHBOURS,
@@ -263,56 +264,50 @@ def compared_by_halves(
     Real pictures of half the patients against drawn ones of the other half, over `splits` random halvings: real
     against real pictures, the floor, is measured in exactly the same way with ``drawn=real``, at the same n.
 
+    The interval is a jackknife's: all is measured again without each of `GROUPS` groups of patients, in the same
+    halvings. A bootstrap draws pictures twice, and two equal ones are each other's neighbours; one that leaves the
+    manifolds as they are knows half of the chance (of four sets of figures simulated, 38 to 87 % of such intervals held
+    the mean figure, 91 to 96 % of these).
+
     Parameters
     ----------
     real, drawn
         (n, d): row i of both belongs to patient ``subjects[i]``.
-    repetitions
-        Bootstrap samples of patients. Of the overlaps the indicators of every picture, averaged over the halvings, are
-        drawn, the manifolds as they are; of the Frechet distance whole pictures, and as a set with repeated
-        pictures has a larger distance, the interval is moved to be centred as the figure is.
 
     Returns
     -------
     dict
-        ``frechet``, ``precision``, ``recall``, ``density``, ``coverage``; empty where half the patients have no more
-        than `k` pictures.
+        ``frechet``, ``precision``, ``recall``, ``density``, ``coverage``; empty where half the patients without a
+        group have no more than `k` pictures.
+
+    References
+    ----------
+    Kott 2001, "The Delete-a-Group Jackknife", eq. 1; Efron and Tibshirani 1993, chapter 11.
     """
-    names = ("precision", "density", "recall", "coverage")
-    sums, seen = {name: np.zeros(len(real)) for name in names}, {name: np.zeros(len(real)) for name in names}
-    frechet, halves = [], list(half_splits(subjects, splits, seed))
-    if min(min(len(a), len(b)) for a, b in halves) <= k:
-        return {}
-    for a, b in halves:
-        found = overlap(real[a], drawn[b], k)
-        for name, rows, values in zip(names, (b, b, a, a), found, strict=True):
-            sums[name][rows] += values
-            seen[name][rows] += 1
-        frechet.append(frechet_distance(real[a], drawn[b]))
-    figures = {}
     people, member = np.unique(subjects, return_inverse=True)
-    for name in names:
-        totals = np.stack([np.bincount(member, sums[name]), np.bincount(member, seen[name])], 1)
-        figures[name] = bootstrap_interval(totals, _ratio, repetitions, seed=seed)
-    rng = np.random.default_rng((seed, 23))
-    resampled = []
-    for draw in range(min(repetitions, 200)):
-        sides = []
-        for rows in halves[draw % splits]:
-            owners, place = np.unique(member[rows], return_inverse=True)
-            of_owner = np.split(rows[np.argsort(place, kind="stable")], np.cumsum(np.bincount(place))[:-1])
-            sides.append(np.concatenate([of_owner[i] for i in rng.integers(0, len(owners), len(owners))]))
-        resampled.append(frechet_distance(real[sides[0]], drawn[sides[1]]))
-    value, shift = float(np.mean(frechet)), float(np.mean(frechet)) - float(np.mean(resampled))
-    low, high = np.quantile(resampled, [0.025, 0.975]) + shift
-    figures["frechet"] = Interval(value, float(low), float(high), len(people))
-    return figures
+    groups = min(GROUPS, len(people))
+    group = np.random.default_rng((seed, 23)).permutation(len(people))[member] % groups
+    halves = list(half_splits(subjects, splits, seed))
+    if min((group[half] != left_out).sum() for both in halves for half in both for left_out in range(groups)) <= k:
+        return {}
 
+    def measured(keep: np.ndarray) -> np.ndarray:
+        found, distances = [], []
+        for both in halves:
+            a, b = (half[keep[half]] for half in both)
+            found.append(overlap(real[a], drawn[b], k))
+            distances.append(frechet_distance(real[a], drawn[b]))
+        return np.array([*(np.concatenate(values).mean() for values in zip(*found, strict=True)), np.mean(distances)])
 
-def _ratio(totals: np.ndarray, axis: int) -> np.ndarray:
-    """Sums over counts: the mean over pictures of patients who do not have equally many."""
-    sums = totals.sum(axis)
-    return sums[..., 0] / np.maximum(sums[..., 1], 1e-12)
+    values = measured(np.ones(len(subjects), bool))
+    without = np.stack([measured(group != left_out) for left_out in range(groups)])
+    error = np.sqrt((groups - 1) / groups * np.square(without - without.mean(0)).sum(0))
+    names, most = ("precision", "density", "recall", "coverage", "frechet"), (1, np.inf, 1, 1, np.inf)
+    lows, highs = np.maximum(values - 1.96 * error, 0), np.minimum(values + 1.96 * error, most)
+    return {
+        name: Interval(float(value), float(low), float(high), len(people))
+        for name, value, low, high in zip(names, values, lows, highs, strict=True)
+    }
 
 
 def ms_ssim(one: np.ndarray, other: np.ndarray) -> np.ndarray:

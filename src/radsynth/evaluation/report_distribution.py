@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radsynth.evaluation.copies import from_array, packed
-from radsynth.evaluation.distribution import NEIGHBOURS, SUBSET, compared_by_halves, half_splits, kid, ms_ssim
+from radsynth.evaluation.distribution import GROUPS, NEIGHBOURS, SUBSET, compared_by_halves, half_splits, kid, ms_ssim
 from radsynth.evaluation.entries import entry
 from radsynth.evaluation.features import FeatureSpace, extract
 from radsynth.evaluation.patients import mean_over_patients
@@ -21,6 +21,7 @@ SPLITS = 10
 
 HALVES = (
     f"real pictures of half the patients against drawn ones of the other half, mean of {SPLITS} random halvings; "
+    f"interval: jackknife over {GROUPS} groups of patients; "
     "floor: real against real in the same way; worst case: uniform noise"
 )
 DEFINITIONS = {
@@ -142,8 +143,7 @@ def _in_space(
         )
     }
     values, floor, worst = (
-        compared_by_halves(real, other, subjects, repetitions=repetitions, seed=seed, splits=SPLITS)
-        for other in (drawn[0], real, noise)
+        compared_by_halves(real, other, subjects, seed=seed, splits=SPLITS) for other in (drawn[0], real, noise)
     )
     for name, value in values.items():
         found[name] = entry(value, split=split, seeds=seeds[:1], floor=floor[name], worst_case=worst[name].value)

@@ -101,24 +101,22 @@ def hits(scores: np.ndarray, meaning: np.ndarray, depth: int) -> np.ndarray:
     numpy.ndarray
         1, 0, or where items outside the meaning tie with it the chance that a random order of the tied puts it in.
     """
-    found = np.empty(scores.shape)
-    for one in np.unique(meaning):
-        same = meaning == one
-        best = scores[:, same].max(1, keepdims=True)
-        better = (scores[:, ~same] > best).sum(1)
-        tied = (scores[:, ~same] == best).sum(1)
-        own = (scores[:, same] == best).sum(1)
-        found[:, same] = _chance_of_one_in(depth - better, tied, own)[:, None]
-    return found
-
-
-def _chance_of_one_in(places: np.ndarray, others: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Chance that at least one of `own` stands in the first `places` of `own + others` in random order."""
-    miss = np.ones(len(places))
-    for i, (room, apart, same) in enumerate(zip(places, others, own, strict=True)):
-        for place in range(int(np.clip(room, 0, apart + 1))):
-            miss[i] *= max(apart - place, 0) / (apart + same - place)
-    return 1 - miss
+    of = np.unique(meaning, return_inverse=True)[1].reshape(-1)
+    by_meaning = np.argsort(of, kind="stable")
+    starts = np.searchsorted(of[by_meaning], np.arange(of.max() + 1))
+    best = np.maximum.reduceat(scores[:, by_meaning], starts, axis=1)  # (n, meanings)
+    own = np.add.reduceat((scores[:, by_meaning] == best[:, of[by_meaning]]).astype(int), starts, axis=1)
+    ordered = np.sort(scores, axis=1)
+    upto, below = (
+        np.stack([np.searchsorted(row, values, side) for row, values in zip(ordered, best, strict=True)])
+        for side in ("right", "left")
+    )
+    places, others = depth - (scores.shape[1] - upto), upto - below - own  # left for the tied ones; those not its own
+    miss = np.ones(best.shape)
+    for place in range(depth):  # none of its own at any of the places, in a random order of the tied
+        missed = np.maximum(others - place, 0) / np.maximum(others + own - place, 1)
+        miss = np.where(place < places, miss * missed, miss)
+    return (1 - miss)[:, of]
 
 
 def retrieval_figures(
