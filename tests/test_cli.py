@@ -140,3 +140,10 @@ def test_the_openi_archives_are_downloaded_where_the_user_says(monkeypatch, tmp_
     result = CliRunner().invoke(cli, ["download-openi", str(tmp_path / "openi")])
     assert result.exit_code == 0
     assert asked == [str(tmp_path / "openi")]
+
+
+def test_without_arguments_the_help_is_shown_as_help():
+    result = radsynth()
+    assert result.returncode == 2
+    assert "Commands:\n" in result.stdout + result.stderr
+    assert "error:" not in result.stderr

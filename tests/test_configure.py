@@ -131,3 +131,11 @@ def test_the_command_prints_what_changed(tmp_path):
     ]
     assert CliRunner().invoke(cli, arguments).output.endswith("2 settings changed\n")
     assert CliRunner().invoke(cli, arguments).output == f"{target}: no change\n"
+
+
+@pytest.mark.parametrize("path", ["/d/Müller", "/d/a(b)"])
+def test_a_path_with_other_characters_is_told_how_to_be_quoted(path, tmp_path):
+    with pytest.raises(RadsynthError, match="quote a value"):
+        configure([f"acquire_chest.path={path}"], CONF, tmp_path / "params.yaml")
+    configure([f'acquire_chest.path="{path}"'], CONF, tmp_path / "params.yaml")
+    assert settings.load(tmp_path / "params.yaml").acquire_chest.path == path

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -268,7 +268,8 @@ class _Child:
             answer = json.loads(line)
             if answer is None:
                 return answers
-            answers.append(answer)
+            if answer:  # an empty one is a sign of life
+                answers.append(answer)
 
     def close(self) -> None:
         self.process.kill()
@@ -323,12 +324,17 @@ def serve() -> None:
     _bound_memory()
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
+
+    def alive() -> None:
+        answers.write("{}\n")
+        answers.flush()
+
     for line in sys.stdin.buffer:
         task = json.loads(line)
         if task["kind"] == "dicom":
             answers.write(json.dumps({"series": _is_series(task["files"])}) + "\n")
         else:
-            for verdict in _judge(task["kind"], task["path"]):
+            for verdict in _judge(task["kind"], task["path"], alive):
                 answers.write(json.dumps(asdict(verdict)) + "\n")
                 answers.flush()
         answers.write("null\n")
@@ -360,11 +366,11 @@ def _is_series(files: Sequence[str]) -> bool:
     return False
 
 
-def _judge(kind: str, path: str) -> list[Verdict]:
-    """The verdicts on one file: one, or for an archive its own and those of its members."""
+def _judge(kind: str, path: str, alive: Callable[[], None]) -> list[Verdict]:
+    """The verdicts on one file: one, or for an archive its own and those of its members, each a sign of life."""
     if kind == "archive":
         members: list[Verdict] = []
-        archive = _verdict(kind, path, lambda: members.extend(_members(path)))
+        archive = _verdict(kind, path, lambda: members.extend(_members(path, alive)))
         return [archive, *members] if archive.verdict == "accepted" else [archive]
     return [_verdict(kind, path, lambda: _READERS[kind](path))]
 
@@ -381,11 +387,12 @@ def _verdict(kind: str, path: str, read: Any) -> Verdict:
     return Verdict(path, kind, "accepted", "", f"{path}: can be used")
 
 
-def _members(path: str) -> Iterator[Verdict]:
+def _members(path: str, alive: Callable[[], None]) -> Iterator[Verdict]:
     """Reports and images of an archive. An archive that turns out bad further on loses them all."""
     from radsynth.sources.archives import iter_members
 
     for name, content in iter_members(path):
+        alive()
         kind = kind_of(name)
         where = f"{path}!{name}"
         if kind in _CONTENT_READERS:

@@ -384,6 +384,9 @@ def _one_line_usage() -> None:
     """Run the command line; what Click finds wrong with the arguments is one line as well."""
     try:
         status = cli.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        raise SystemExit(2) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "radsynth"
         raise RadsynthError(error.format_message().rstrip("."), next_step=f"see `{path} --help`") from None

@@ -7,6 +7,7 @@ https://dvc.org/doc/user-guide/experiment-management/hydra-composition
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,4 +112,8 @@ def _help(error: Exception, folder: Path, overrides: Sequence[str]) -> dict[str,
         choices = sorted(path.stem for path in (folder / group).glob("*.yaml")) if group.isidentifier() else []
         if equals and choices and option not in choices:
             return {"got": repr(override), "expected": f"{group}=" + " | ".join(choices)}
-    return {"got": " ".join(overrides) or None, "expected": "group=option or section.setting=value, as in conf/"}
+    found: dict[str, Any] = {"got": " ".join(overrides) or None}
+    found["expected"] = "group=option or section.setting=value, as in conf/"
+    if any(re.search(r"[^\w./,:+\[\]{}=-]", override) or not override.isascii() for override in overrides):
+        found["next_step"] = "quote a value with other characters: 'acquire_chest.path=\"/data/Müller (2)\"'"
+    return found

@@ -107,6 +107,7 @@ def test_the_champion_of_the_checkout_is_asked_for_by_default(gan, monkeypatch):
     [
         ({"report": " .. XXXX"}, "the report has no words"),
         ({"report": ""}, "the report has no words"),
+        ({"report": "Large \udcff effusion."}, "the report is not UTF-8"),
         ({}, "one source of reports is needed; got none"),
         ({"report": "a", "xml": "b"}, "got report and xml"),
         ({"report": "a", "n": 0}, "too few or too many pictures; got 0"),
@@ -170,3 +171,12 @@ def test_another_text_encoder_than_that_of_the_training_is_refused(models, tmp_p
     (tmp_path / "m" / "model.json").write_text(json.dumps(known))
     with pytest.raises(RadsynthError, match="not the one of the training"):
         generate(REPORT, model=str(tmp_path / "m"))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_drawn(gan, monkeypatch, tmp_path):
+    from radsynth.use import pictures
+
+    monkeypatch.setattr(pictures, "draw_alone", lambda *_: pytest.fail("it was drawn"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RadsynthError, match="cannot be written"):
+        generate(REPORT, out=tmp_path / "file" / "out", model=gan)

@@ -116,6 +116,7 @@ def explain(
         resolved = resolve(root, MODEL, model)
         drawer = Drawer(resolved.folder)
         check_view(view, drawer.views)
+        judging.require_size(drawer.size)
     size = drawer.size if drawer else judging.size
     if stored is not None:
         square, _ = prepare(stored, size, str(image))

@@ -56,6 +56,22 @@ class Judge:
         """Side of the pictures that it was trained on, pixels."""
         return int(self.description["input"]["shape"][-1])
 
+    def require_size(self, size: int) -> None:
+        """Refuse to judge pictures of another size than it was trained on: it would answer, and be wrong.
+
+        Raises
+        ------
+        RadsynthError
+            With both sizes.
+        """
+        if size != self.size:
+            raise RadsynthError(
+                "the judge was trained on pictures of another size than the model draws",
+                got=f"{self.size} pixels",
+                expected=f"{size} pixels",
+                next_step="name another by --judge, or train one in the model's profile",
+            )
+
     def scores(self, pictures: np.ndarray) -> np.ndarray:
         """Probability of every finding, float32 (n, len(FINDINGS)), in pictures (n, S, S) of -1..1."""
         with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,3 +120,11 @@ def writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RadsynthError(f"cannot be written ({error.strerror or error})", where=out) from None
+
+
+def require_writable(out: Path) -> None:
+    """Refuse, before the work, a place where nothing can be written."""
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass

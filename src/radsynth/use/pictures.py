@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,21 +109,26 @@ def generate(
     if names := ", ".join(sorted(set().union(*ignored))):
         print(f"not drawn, since too few reports of the training name it: {names}", file=sys.stderr)
     jobs = [(place, sample, prompt_) for place, prompt_ in enumerate(reports) for sample in range(n)]
-    drawn = []
-    for number, (place, sample, prompt_) in enumerate(track(jobs, "drawing", unit="pictures")):
-        pixels = draw_alone(drawer, prompt_, seed + number, view)
-        facts = {"report": prompt_, "report_number": place + 1, "sample": sample + 1, "seed": seed + number}
-        facts |= {
-            "not_drawn": ignored[place],
-            "pixels_sha256": hashlib.sha256(stored_values(pixels).tobytes()).hexdigest(),
-        }
-        drawn.append(Picture(pixels, common | facts, None))
+
+    def pictures() -> Iterator[Picture]:
+        for number, (place, sample, prompt_) in enumerate(track(jobs, "drawing", unit="pictures")):
+            pixels = draw_alone(drawer, prompt_, seed + number, view)
+            facts = {"report": prompt_, "report_number": place + 1, "sample": sample + 1, "seed": seed + number}
+            facts |= {
+                "not_drawn": ignored[place],
+                "pixels_sha256": hashlib.sha256(stored_values(pixels).tobytes()).hexdigest(),
+            }
+            yield Picture(pixels, common | facts, None)
+
     if target is None:
-        return drawn
-    with new_folder(target) as folder:
-        names = [_write(picture, folder, form, title(resolved)) for picture in drawn]
-        write_json(folder / ABOUT, common | {"pictures": names})
-    return [Picture(p.pixels, p.about, target / name) for p, name in zip(drawn, names, strict=True)]
+        return list(pictures())
+    drawn = []
+    with new_folder(target) as folder:  # before the first is drawn: where it cannot be made, nothing is lost
+        for picture in pictures():
+            name = _write(picture, folder, form, title(resolved))
+            drawn.append(Picture(picture.pixels, picture.about, target / name))
+        write_json(folder / ABOUT, common | {"pictures": [p.path.name for p in drawn if p.path]})
+    return drawn
 
 
 def not_learned(drawer: Drawer) -> list[str]:
@@ -163,6 +168,8 @@ def one_prompt(text: str, where: object = None) -> str:
 
 
 def _worded(findings: str, impression: str, where: object) -> str:
+    if any("\udc80" <= letter <= "\udcff" for letter in findings + impression):  # bytes that the shell passed on
+        raise RadsynthError("the report is not UTF-8", where=where, next_step="write it in UTF-8")
     found = prompt(findings, impression)
     if not any(letter.isalpha() for letter in found):
         got = repr(f"{findings} {impression}".strip()[:60])

@@ -51,8 +51,9 @@ CARD = """# Synthetic chest X-rays
 - `rejected/`: the pictures on which the judge disagreed, with the same columns in `rejected.csv`.
 - `plan.csv` and `about.json`: what was asked for, and all digests.
 
-`radsynth configure chest=folder acquire_chest.path=<this folder>/images` reads the accepted ones. To augment real
-data, put both tables into one and keep the synthetic subjects in the training split.
+`radsynth configure chest=folder acquire_chest.path=<this folder>/images` reads the accepted ones. Do not put them into
+one table with real data for that pipeline: it deals all subjects into training, validation and test. They are for a
+training of your own, beside real ones; what that brings is measured by its stage `evaluate_utility`.
 
 ## Provenance
 
@@ -160,6 +161,7 @@ def dataset(
     judging = Judge(Path(root) / JUDGE if judge is None else judge)
     drawer = Drawer(resolved.folder)
     check_view(view, drawer.views)
+    judging.require_size(drawer.size)
     unknown = not_learned(drawer)
     if asked := [line.finding for line in lines if line.finding in unknown]:
         raise RadsynthError(
@@ -232,8 +234,8 @@ def _wanted(finding: str, side: str, count: int | str, where: object) -> Wanted:
     if side and finding not in SIDED_FINDINGS:
         raise RadsynthError(f"{finding} has no side", where=where, got=repr(side), expected="nothing")
     number = str(count).strip()
-    if not (number.isascii() and number.isdigit() and int(number) > 0):
-        raise RadsynthError("not a number of pictures", where=where, got=repr(count), expected="1 or more")
+    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
+        raise RadsynthError("not a number of pictures", where=where, got=repr(count)[:40], expected="1 or more")
     return Wanted(finding, side, int(number))
 
 
