@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,23 @@ def test_rollback_needs_a_previous_version_with_its_own_files(two: Path) -> None
     with pytest.raises(RadsynthError, match="is not the file that was registered"):
         rollback(two, NAME)
     assert aliases(two) == {"champion": 2, "previous": 1}
+
+
+def test_rollback_does_not_undo_a_promotion_that_it_waited_for(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = registry.locked
+
+    @contextmanager
+    def waited(root: Path) -> Iterator[None]:
+        monkeypatch.setattr(registry, "locked", locked)
+        assert promote(root, NAME, mode="disabled").outcome == "promoted"
+        with locked(root):
+            yield
+
+    monkeypatch.setattr(registry, "locked", waited)
+    with pytest.raises(RadsynthError, match=r"nothing was moved; got champion v2; expected v1"):
+        rollback(two, NAME)
+    assert aliases(two) == {"champion": 2, "previous": 1}
+    assert "radsynth.rolled_back" not in registry.find(two, NAME, 2).tags
 
 
 @pytest.mark.parametrize(

@@ -259,14 +259,25 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
 def rollback(root: str | Path, name: str) -> Version:
     """Make the previous version the champion again, and the champion the previous one; twice is as before.
 
+    The champion is the one before any wait for the lock: what a gate at work promotes meanwhile is not undone.
+
     Raises
     ------
     RadsynthError
-        Where there is no previous version, or its files are not those that were registered.
+        Where there is no previous version, its files are not those that were registered, or another version became the
+        champion meanwhile.
     """
     known(name)
+    seen = find(root, name, CHAMPION)
     with locked(root):
         back, champion = find(root, name, PREVIOUS), find(root, name, CHAMPION)
+        if champion.version != seen.version:
+            raise RadsynthError(
+                f"{name}: another version became the champion while the rollback waited; nothing was moved",
+                got=f"champion v{champion.version}",
+                expected=f"v{seen.version}, to go back from",
+                next_step=f"`radsynth rollback {name}` again goes back from v{champion.version}",
+            )
         _check_files(back)
         move(
             root,
