@@ -194,6 +194,20 @@ def test_what_was_rolled_back_returns_only_by_name(two: Path) -> None:
     assert aliases(two) == {"champion": 2, "previous": 1}
 
 
+def test_weights_that_were_rolled_back_do_not_return_as_another_version(two: Path) -> None:
+    """Trained again with the same result, only pictures drawn on the way are others: a version of its own."""
+    promote(two, CT)
+    rollback(two, CT)
+    next((two / "plots/train_cyclegan").glob("*.png")).unlink()
+    decision = promote(two, CT)
+    assert (decision.outcome, decision.version) == ("refused", 3)
+    says = "rolled back: v3 holds the weights of v2, which was rolled back; `radsynth promote mri-to-ct --version 3`"
+    assert decision.reasons[0].startswith(says)
+    assert aliases(two) == {"champion": 1, "previous": 2, "challenger": 3}
+    assert promote(two, CT, version=3).outcome == "promoted"
+    assert [v.tags.get("radsynth.rolled_back") for v in versions(two, CT)] == [None, None, None]
+
+
 def test_too_few_patients_are_no_figure(judged: Path) -> None:
     set_rule(judged, "mri_to_ct", least_patients=4)
     assert "mae_hu: 3 patients, asked at least 4" in promote(judged, CT).reasons

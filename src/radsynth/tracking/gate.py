@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -127,6 +127,7 @@ def decide(
     settings: Settings,
     files: Callable[[Version], None],
     named: bool = False,
+    rolled_back: Sequence[Version] = (),
 ) -> Decision:
     """Judge `challenger` against `champion` (None: floors alone).
 
@@ -135,23 +136,26 @@ def decide(
     files
         Checks a version's files, raising RadsynthError where they are not those that were registered.
     named
-        Whether a person named this version: only then may one come back that was rolled back.
+        Whether a person named this version: only then may weights come back that were rolled back.
+    rolled_back
+        The versions that were rolled back.
 
     Raises
     ------
     RadsynthError
         Where the checkout has no test set or no judge to score with.
     """
+    from radsynth.tracking.registry import same_weights
+
     root, before = Path(root), champion.version if champion else None
     if mode not in MODES:
         raise RadsynthError("no such mode of the gate", got=repr(mode), expected=" or ".join(MODES))
-    weights = challenger.tags.get("radsynth.model_sha256", "unknown")
-    if champion and (champion.version == challenger.version or champion.tags.get("radsynth.model_sha256") == weights):
+    if champion and same_weights(champion, challenger):
         return Decision(name, challenger.version, before, mode, "unchanged", True)
     checks = [_files(challenger, None if mode == "disabled" else champion, files)]
     whole, basis = checks[0].passed, {}
     if mode != "disabled":
-        checks += _facts(challenger, champion, named)
+        checks += _facts(challenger, champion, named, [v for v in rolled_back if same_weights(v, challenger)])
         if whole:
             measured, basis = _SCORERS[name](root, challenger, champion, settings)
             checks += measured
@@ -201,15 +205,17 @@ def _files(challenger: Version, champion: Version | None, files: Callable[[Versi
     return Check("files", found["challenger"], found.get("champion"), None, {"is": "as registered"}, tuple(failed))
 
 
-def _facts(challenger: Version, champion: Version | None, named: bool) -> list[Check]:
-    checks = []
+def _facts(challenger: Version, champion: Version | None, named: bool, rolled_back: Sequence[Version]) -> list[Check]:
+    checks, version = [], challenger.version
     for name in ("validation", "memorisation"):
         word, before = (v.tags.get(f"radsynth.{name}", "missing") if v else None for v in (challenger, champion))
         failed = () if word == PASSED else (f"{word}, asked {PASSED}",)
         checks.append(Check(name, word, before, None, {"is": PASSED}, failed))
-    if challenger.tags.get("radsynth.rolled_back"):
-        step = f"`radsynth promote {challenger.name} --version {challenger.version}` brings it back"
-        failed = () if named else (f"v{challenger.version} was rolled back; {step}",)
+    if rolled_back:
+        held = "" if challenger in rolled_back else f"holds the weights of v{rolled_back[-1].version}, which "
+        what = f"v{version} {held}was"
+        step = f"`radsynth promote {challenger.name} --version {version}` brings it back"
+        failed = () if named else (f"{what} rolled back; {step}",)
         checks.append(Check("rolled back", "yes", None, None, {"is": "no, or named by --version"}, failed))
     return checks
 

@@ -89,6 +89,12 @@ class Resolved:
     tags: dict[str, str]
 
 
+def same_weights(one: Version, other: Version) -> bool:
+    """Whether two versions are of the same model: one version, or two whose model folders are equal."""
+    digests = [version.tags.get("radsynth.model_sha256") for version in (one, other)]
+    return one.version == other.version or (digests[0] is not None and digests[0] == digests[1])
+
+
 def model_folder(source: Path) -> Path:
     """The folder with the weights inside a logged model.
 
@@ -221,7 +227,7 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
     mode
         ``enabled``, ``dry_run`` or ``disabled``; None is what the settings say.
     version
-        A version to promote in place of the finished training's; one that was rolled back comes back only so.
+        A version to promote in place of the finished training's; weights that were rolled back come back only so.
 
     Raises
     ------
@@ -249,9 +255,10 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
             settings=settings,
             files=_check_files,
             named=version is not None,
+            rolled_back=[v for v in there if v.tags.get("radsynth.rolled_back")],
         )
         if decision.outcome != "unchanged":
-            _settle(root, challenger, champion, decision)
+            _settle(root, challenger, champion, decision, there)
         _write_files(root, name)
     return decision
 
@@ -283,7 +290,7 @@ def rollback(root: str | Path, name: str) -> Version:
             root,
             name,
             aliases={CHAMPION: back.version, PREVIOUS: champion.version},
-            tags={back.version: {"radsynth.rolled_back": None}, champion.version: {"radsynth.rolled_back": "true"}},
+            tags=_restored(back, versions(root, name)) | {champion.version: {"radsynth.rolled_back": "true"}},
         )
         _write_files(root, name)
         return find(root, name, back.version)
@@ -358,7 +365,9 @@ def _register(root: Path, name: str, training: Training) -> Version:
     return find(root, name, found.version)
 
 
-def _settle(root: Path, challenger: Version, champion: Version | None, decision: Decision) -> None:
+def _settle(
+    root: Path, challenger: Version, champion: Version | None, decision: Decision, there: list[Version]
+) -> None:
     """Write a decision, and what follows from it, in one transaction."""
     from radsynth.tracking.card import card
     from radsynth.tracking.gate import to_tag
@@ -368,14 +377,21 @@ def _settle(root: Path, challenger: Version, champion: Version | None, decision:
         move(root, challenger.name, tags={number: {"radsynth.dry_run_decision": to_tag(decision)}})
         return
     tags: dict[str, str | None] = {"radsynth.gate": decision.verdict, "radsynth.gate_decision": to_tag(decision)}
+    others: dict[int, dict[str, str | None]] = {}
     if decision.outcome == "promoted":
         aliases = {CHAMPION: number, PREVIOUS: champion.version} if champion else {CHAMPION: number}
         if CHALLENGER in challenger.aliases:
             aliases[CHALLENGER] = None
-        tags["radsynth.rolled_back"] = None
+        others = _restored(challenger, there)
         tags["radsynth.card"] = card(challenger, decision)
         descriptions = {number: tags["radsynth.card"][:DESCRIPTION_CHARACTERS]}
-    move(root, challenger.name, aliases, {number: tags}, descriptions)
+    tags |= others.pop(number, {})
+    move(root, challenger.name, aliases, others | {number: tags}, descriptions)
+
+
+def _restored(version: Version, there: list[Version]) -> dict[int, dict[str, str | None]]:
+    """Tags by version: what comes back is no longer rolled back, nor is any version with the same weights."""
+    return {v.version: {"radsynth.rolled_back": None} for v in there if same_weights(v, version)}
 
 
 def _write_files(root: Path, name: str) -> None:
