@@ -149,12 +149,26 @@ def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: 
 def test_memorisation_of_another_model_is_missing(judged: Path) -> None:
     lock = yaml.safe_load((judged / "dvc.lock").read_text())
     lock["stages"]["audit_mri_to_ct"] = {"deps": [{"path": "models/mri_to_ct", "md5": "1" * 32}]}
-    lock["stages"]["train_cyclegan"] = {"outs": [{"path": "models/mri_to_ct", "md5": "2" * 32}]}
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "missing"
-    lock["stages"]["audit_mri_to_ct"]["deps"][0]["md5"] = "2" * 32
+    lock["stages"]["audit_mri_to_ct"]["deps"][0]["md5"] = lock["stages"]["train_cyclegan"]["outs"][0]["md5"]
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "passed"
+
+
+def test_a_model_that_the_lock_does_not_know_yet_has_no_verdict(two: Path, train_again: TrainAgain) -> None:
+    """The new model is written, dvc.lock and the audit are still of the one before."""
+    lock = yaml.safe_load((two / "dvc.lock").read_text())
+    lock["stages"]["audit_mri_to_ct"] = {"deps": lock["stages"]["train_cyclegan"]["outs"]}
+    before = yaml.safe_dump(lock)
+    train_again(two, CT, 0.0, "c" * 16)
+    after = (two / "dvc.lock").read_text()
+    (two / "dvc.lock").write_text(before)
+    decision = promote(two, CT)
+    assert decision.outcome == "refused"
+    assert decision.reasons == ("validation: missing, asked passed", "memorisation: missing, asked passed")
+    (two / "dvc.lock").write_text(after)
+    assert promote(two, CT).outcome == "promoted"
 
 
 @pytest.mark.parametrize("mode", ["enabled", "disabled"])

@@ -340,6 +340,7 @@ def _register(root: Path, name: str, training: Training) -> Version:
 
     client, experiment = open_store(root)
     run, model = _published(client, experiment, training)
+    verdicts = verdict_facts(training)
     found = next((v for v in _versions(client, name) if _same_result(v, run)), None)
     if found is None:
         try:
@@ -348,7 +349,7 @@ def _register(root: Path, name: str, training: Training) -> Version:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = Path(model.artifact_location)
-        facts = lasting_facts(training, run, file_digests(source)) | verdict_facts(training)
+        facts = lasting_facts(training, run, file_digests(source)) | verdicts
         created = client.create_model_version(
             name,
             source=str(source),
@@ -357,7 +358,7 @@ def _register(root: Path, name: str, training: Training) -> Version:
             model_id=model.model_id,
         )
         found = _version(created, {})
-    for key, value in verdict_facts(training).items():
+    for key, value in verdicts.items():
         if found.tags.get(key) != value:
             client.set_model_version_tag(name, str(found.version), key, value)
     if not {CHAMPION, CHALLENGER} & set(found.aliases):
