@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from radsynth.settings import Rule
 from radsynth.tracking import gate, registry
 from radsynth.tracking.gate import Decision
 from radsynth.tracking.registry import REGISTERED, find, promote, register, rollback, versions
+from radsynth.volumes.common_grid import FILE, read_common_grid, write_common_grid
 
 CT, XRAY = "mri-to-ct", "report-to-xray"
 TrainAgain = Callable[..., None]
@@ -233,6 +235,19 @@ def test_a_champion_that_cannot_read_the_test_set_blocks_with_the_reason(two: Pa
     assert decision.outcome == "refused"
     assert "text encoder" in check(decision, "test set").failed[0]
     assert "layout_error: missing, and it is asked for" in decision.reasons
+
+
+def test_heads_placed_by_another_reference_head_block_with_the_reason(two: Path) -> None:
+    """The grid has the same shape, so that the networks would run."""
+    path = two / "data/brain/aligned" / FILE
+    common = read_common_grid(path)
+    write_common_grid(replace(common, head=replace(common.head, image=common.head.image + 1)), path)
+    decision = promote(two, CT)
+    assert decision.outcome == "refused"
+    tested = check(decision, "test set")
+    assert (tested.challenger, tested.champion) == ("not scored", "not scored")
+    assert "placed by another reference head or grid; got common_grid.safetensors" in tested.failed[1]
+    assert "mae_hu: missing, and it is asked for" in decision.reasons
 
 
 @pytest.mark.parametrize("name", REGISTERED)

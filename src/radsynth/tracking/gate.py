@@ -303,6 +303,7 @@ def _score_cts(
 
     def scored(version: Version) -> Figures:
         nonlocal subjects
+        _require_same_grid(version.folder, brain / "aligned")
         model, _ = load_mri_to_ct(version.folder)
         model.networks.to(pick_device().device)
         model.atlases.to(pick_device().device)
@@ -324,6 +325,16 @@ def _score_cts(
         "repetitions": settings.gate.repetitions,
     }
     return [*blocked, *checks], basis
+
+
+def _require_same_grid(model: Path, aligned: Path) -> None:
+    """One new CT may make another head the reference: heads then lie elsewhere, and in another size (docs/adr/0021)."""
+    from radsynth.volumes.common_grid import FILE
+
+    own, today = (sha256_of(folder / FILE)[:12] if (folder / FILE).is_file() else "none" for folder in (model, aligned))
+    if own != today or own == "none":
+        what = "the model cannot be scored on this test set: its heads are placed by another reference head or grid"
+        raise RadsynthError(what, got=f"{FILE} {own}", expected=today)
 
 
 _SCORERS = {"report-to-xray": _score_xrays, "mri-to-ct": _score_cts}
