@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from radsynth.files import read_json, write_json
 from radsynth.settings import Rule
 from radsynth.tracking import gate, registry
 from radsynth.tracking.gate import Decision
-from radsynth.tracking.registry import REGISTERED, find, promote, register, rollback, versions
+from radsynth.tracking.registry import REGISTERED, find, promote, register, resolve, rollback, versions
 from radsynth.volumes.common_grid import FILE, read_common_grid, write_common_grid
 
 CT, XRAY = "mri-to-ct", "report-to-xray"
@@ -179,10 +180,24 @@ def test_a_flipped_byte_in_the_challenger_blocks(mode: str, judged: Path) -> Non
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    decision = promote(judged, CT, mode=mode)
-    assert decision.outcome == "refused"
+    decision = promote(judged, CT, mode=mode, version=1)
+    assert (decision.outcome, decision.version) == ("refused", 1)
     assert "weights.safetensors is not the file that was registered (challenger)" in decision.reasons[0]
-    assert aliases(judged) == {"challenger": 1}
+    assert "champion" not in aliases(judged)
+
+
+@pytest.mark.parametrize("trained_again", [False, True])
+def test_a_champion_whose_files_are_gone_is_replaced_by_the_same_model(trained_again: bool, two: Path) -> None:
+    promote(two, CT)
+    shutil.rmtree(find(two, CT, 2).source)
+    if trained_again:
+        next((two / "plots/train_cyclegan").glob("*.png")).unlink()
+    decision = promote(two, CT)
+    assert (decision.outcome, decision.version, decision.champion) == ("promoted", 3, 2)
+    assert check(decision, "mae_hu").champion is None
+    assert aliases(two) == {"champion": 3, "previous": 1}
+    assert resolve(two, CT).version == 3
+    assert promote(two, CT).outcome == "unchanged"
 
 
 def test_dry_run_judges_and_moves_nothing(two: Path) -> None:

@@ -74,6 +74,15 @@ def test_version_says_where_it_comes_from(judged: Path) -> None:
     assert version.tags["radsynth.model_sha256"] == sha256_of(judged / "models/report_gan")
 
 
+def test_a_version_with_a_damaged_file_is_not_handed_out_again(judged: Path) -> None:
+    damaged = register(judged, NAME)
+    flip_a_byte(damaged.folder / "weights.safetensors")
+    again = register(judged, NAME)
+    assert (again.version, again.aliases) == (2, ("challenger",))
+    assert verify(judged, NAME, 2).tags["radsynth.model_sha256"] == damaged.tags["radsynth.model_sha256"]
+    assert register(judged, NAME) == again
+
+
 @pytest.mark.parametrize("step", ["create_registered_model", "create_model_version", "set_registered_model_alias"])
 def test_registration_killed_after_a_step_is_completed(
     step: str, judged: Path, monkeypatch: pytest.MonkeyPatch

@@ -63,7 +63,7 @@ class Decision:
     version, champion
         The challenger, and the champion before the decision (None: there was none).
     outcome
-        ``promoted``, ``refused``, ``unchanged`` (it is the champion already) or ``dry_run`` (nothing was moved).
+        ``promoted``, ``refused``, ``unchanged`` (it is the champion already, whole) or ``dry_run`` (nothing was moved).
     passed
         Whether every check holds; in the mode ``disabled`` nothing is scored.
     basis
@@ -131,6 +131,9 @@ def decide(
 ) -> Decision:
     """Judge `challenger` against `champion` (None: floors alone).
 
+    A challenger with the champion's weights is ``unchanged``, unless files of the champion are damaged: then it may
+    take its place, by floors alone.
+
     Parameters
     ----------
     files
@@ -151,7 +154,9 @@ def decide(
     if mode not in MODES:
         raise RadsynthError("no such mode of the gate", got=repr(mode), expected=" or ".join(MODES))
     if champion and same_weights(champion, challenger):
-        return Decision(name, challenger.version, before, mode, "unchanged", True)
+        if _files(champion, None, files).passed:
+            return Decision(name, challenger.version, before, mode, "unchanged", True)
+        champion = None  # nothing is left of it to be scored or asked for: its own weights come back
     checks = [_files(challenger, None if mode == "disabled" else champion, files)]
     whole, basis = checks[0].passed, {}
     if mode != "disabled":

@@ -199,7 +199,8 @@ def register(root: str | Path, name: str) -> Version:
     """Publish the finished training and register its model, with the alias `challenger`.
 
     The same training result (fingerprint and digest of what it wrote) has one version, however often this is called; a
-    registration that was broken off is completed. A version that is the champion already gets no alias.
+    registration that was broken off is completed. Where files of that version are damaged or gone, the model is logged
+    anew, as another version. A version that is the champion already gets no alias.
 
     Raises
     ------
@@ -244,7 +245,7 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
         challenger = register(root, name)
     with locked(root):
         there = versions(root, name)
-        challenger = next(v for v in there if v.version == challenger.version)
+        challenger = next(v for v in there if v.version == (version or challenger.version))
         champion = _aliased(there, CHAMPION)
         decision = decide(
             root,
@@ -341,8 +342,11 @@ def _register(root: Path, name: str, training: Training) -> Version:
     client, experiment = open_store(root)
     run, model = _published(client, experiment, training)
     verdicts = verdict_facts(training)
-    found = next((v for v in _versions(client, name) if _same_result(v, run)), None)
+    same = [version for version in _versions(client, name) if _same_result(version, run)]
+    found = next((version for version in same if _is_whole(version)), None)
     if found is None:
+        if any(version.model_id == model.model_id for version in same) or not _holds(model, training):
+            run, model = _logged_anew(client, experiment, training, run, model)
         try:
             client.create_registered_model(name)
         except MlflowException as error:
@@ -358,9 +362,10 @@ def _register(root: Path, name: str, training: Training) -> Version:
             model_id=model.model_id,
         )
         found = _version(created, {})
-    for key, value in verdicts.items():
-        if found.tags.get(key) != value:
-            client.set_model_version_tag(name, str(found.version), key, value)
+    for version in (*same, found):
+        for key, value in verdicts.items():
+            if version.tags.get(key) != value:
+                client.set_model_version_tag(name, str(version.version), key, value)
     if not {CHAMPION, CHALLENGER} & set(found.aliases):
         client.set_registered_model_alias(name, CHALLENGER, str(found.version))
     return find(root, name, found.version)
@@ -380,7 +385,9 @@ def _settle(
     tags: dict[str, str | None] = {"radsynth.gate": decision.verdict, "radsynth.gate_decision": to_tag(decision)}
     others: dict[int, dict[str, str | None]] = {}
     if decision.outcome == "promoted":
-        aliases = {CHAMPION: number, PREVIOUS: champion.version} if champion else {CHAMPION: number}
+        aliases = {CHAMPION: number}
+        if champion and not same_weights(champion, challenger):  # else its files are damaged: no way back
+            aliases[PREVIOUS] = champion.version
         if CHALLENGER in challenger.aliases:
             aliases[CHALLENGER] = None
         others = _restored(challenger, there)
@@ -449,6 +456,33 @@ def _published(client: MlflowClient, experiment: str, training: Training) -> tup
     logged = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
     ready = [model for model in logged if model.status.name == "READY"]
     return run, max(ready, key=lambda model: model.creation_timestamp)
+
+
+def _logged_anew(
+    client: MlflowClient, experiment: str, training: Training, run: Run, damaged: LoggedModel
+) -> tuple[Run, LoggedModel]:
+    """Run and logged model of a published training, in place of a logged model whose files are damaged or gone."""
+    from radsynth.tracking.publish import publish
+
+    # by these two tags `publish` finds a model to be there, and a run to be complete
+    client.set_logged_model_tags(damaged.model_id, {"radsynth.code_sha256": "damaged"})
+    client.set_tag(run.info.run_id, "radsynth.content", "damaged")
+    publish(training.root)
+    return _published(client, experiment, training)
+
+
+def _holds(model: LoggedModel, training: Training) -> bool:
+    """Whether a logged model holds what the training wrote."""
+    folder = Path(model.artifact_location) / "artifacts" / training.model.name
+    return folder.is_dir() and sha256_of(folder) == sha256_of(training.model)
+
+
+def _is_whole(version: Version) -> bool:
+    try:
+        _check_files(version)
+    except RadsynthError:
+        return False
+    return True
 
 
 def _same_result(version: Version, run: Run) -> bool:
