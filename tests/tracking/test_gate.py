@@ -18,9 +18,12 @@ from radsynth.errors import RadsynthError
 from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.rescore import Compared
 from radsynth.files import read_json, write_json
+from radsynth.schemas import CHEST, VOLUMES
 from radsynth.settings import Rule
 from radsynth.tracking import gate, registry
+from radsynth.tracking.dvc_files import object_path
 from radsynth.tracking.gate import Decision
+from radsynth.tracking.learned import learned_from
 from radsynth.tracking.registry import REGISTERED, find, promote, register, resolve, rollback, versions
 from radsynth.volumes.common_grid import FILE, read_common_grid, write_common_grid
 
@@ -237,6 +240,61 @@ def test_weights_that_were_rolled_back_do_not_return_as_another_version(two: Pat
     assert aliases(two) == {"champion": 1, "previous": 2, "challenger": 3}
     assert promote(two, CT, version=3).outcome == "promoted"
     assert [v.tags.get("radsynth.rolled_back") for v in versions(two, CT)] == [None, None, None]
+
+
+def learned_before(root: Path, name: str, learned: int) -> None:
+    """Both versions recorded a table in which the first of today's test patients were learned from."""
+    data, table, digest = {CT: ("brain", VOLUMES, "d" * 32), XRAY: ("chest", CHEST, "f" * 32)}[name]
+    path = root / f"data/{data}/manifest.parquet"
+    today = table.read(path)
+    today["source_sha256"] = today["subject_id"] + today.get("modality", "")
+    table.write(today, path)
+    known = list(today.loc[today["split"] == "test", "subject_id"].unique())[:learned]
+    then = today.assign(split=["validation" if subject in known else "test" for subject in today["subject_id"]])
+    kept = object_path(root / ".dvc/cache", digest)
+    kept.parent.mkdir(parents=True)
+    table.write(then, kept)
+
+
+@pytest.mark.parametrize(("name", "before"), [(CT, 3), (XRAY, 6)])
+def test_both_are_scored_on_patients_that_neither_learned_from(name: str, before: int, two: Path) -> None:
+    learned_before(two, name, 1)
+    decision = promote(two, name)
+    assert decision.outcome == "promoted"
+    figure = check(decision, {CT: "mae_hu", XRAY: "layout_error"}[name])
+    assert figure.challenger["n"] == figure.champion["n"] == decision.basis["patients"] == before - 1
+    assert (decision.basis["patients_left_out"], decision.basis["learned_from_unknown"]) == (1, [])
+    assert check(decision, "test patients").challenger == f"{before - 1} of {before}"
+    card = (two / f"mlruns/cards/{name}-v2.md").read_text()
+    assert f"On {before - 1} held-out patients (1 more left out" in card
+
+
+@pytest.mark.parametrize(("name", "everybody"), [(CT, 3), (XRAY, 6)])
+@pytest.mark.parametrize("left", [0, 1])
+def test_too_few_patients_that_neither_learned_from_block(name: str, everybody: int, left: int, two: Path) -> None:
+    learned_before(two, name, everybody - left)
+    set_rule(two, {CT: "mri_to_ct", XRAY: "report_to_xray"}[name], least_patients=2)
+    decision = promote(two, name)
+    assert decision.outcome == "refused"
+    learned = f"{everybody - left} of {everybody} were learned from by challenger or champion"
+    assert decision.reasons[0] == f"test patients: {left} left, asked at least 2: {learned}"
+
+
+def test_whom_a_version_learned_from_is_said_to_be_unknown_without_its_table(two: Path) -> None:
+    decision = promote(two, CT)
+    assert decision.basis["learned_from_unknown"] == ["challenger v2", "champion v1"]
+    assert (decision.basis["patients"], decision.basis["patients_left_out"]) == (3, 0)
+    assert "Whether champion v1 learned from test patients is not known" in find(two, CT, 2).tags["radsynth.card"]
+
+
+@pytest.mark.parametrize(("source", "known"), [("folder", {"p0"}), ("phantom", set())])
+def test_a_person_is_known_by_the_id_and_a_phantom_by_its_files(source: str, known: set[str], two: Path) -> None:
+    learned_before(two, CT, 1)
+    version = find(two, CT, "champion")
+    version = replace(version, tags=version.tags | {"radsynth.brain_source": source})
+    today = VOLUMES.read(two / "data/brain/manifest.parquet")
+    assert learned_from(two, version, today) == {"p0"}
+    assert learned_from(two, version, today.assign(source_sha256="of today")) == known
 
 
 def test_too_few_patients_are_no_figure(judged: Path) -> None:

@@ -127,7 +127,9 @@ def _figures(figures: list[Check], decision: Decision) -> list[str]:
     if not figures:
         return ["None: the version was promoted with the gate disabled."]
     basis = decision.basis
-    lines = [f"On {basis.get('patients')} held-out patients; 95 % bootstrap intervals over patients.", ""]
+    left_out = basis.get("patients_left_out")
+    less = f" ({left_out} more left out: one of the two models learned from them)" if left_out else ""
+    lines = [f"On {basis.get('patients')} held-out patients{less}; 95 % bootstrap intervals over patients.", ""]
     lines += ["| figure | value | champion before | what it is |", "| --- | --- | --- | --- |"]
     for check in figures:
         champion = shown(check.champion) or "-"
@@ -156,6 +158,8 @@ def _limits(version: Version, decision: Decision, figures: list[Check]) -> list[
     patients = decision.basis.get("patients")
     if isinstance(patients, int) and patients < 30:
         found.append(f"The figures come from {patients} patient{'' if patients == 1 else 's'}: intervals say little.")
+    for whose in decision.basis.get("learned_from_unknown", ()):
+        found.append(f"Whether {whose} learned from test patients is not known.")
     for check in figures:
         value = check.challenger["value"] if isinstance(check.challenger, dict) else None
         if value is None:

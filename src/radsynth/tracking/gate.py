@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,8 @@ from radsynth.files import read_json, sha256_of
 from radsynth.tracking.facts import PASSED
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from radsynth.evaluation.intervals import Interval
     from radsynth.evaluation.rescore import Compared, Figures
     from radsynth.settings import Rule, Settings
@@ -67,7 +69,8 @@ class Decision:
     passed
         Whether every check holds; in the mode ``disabled`` nothing is scored.
     basis
-        The test set and the judge by digest, patients, seed and repetitions.
+        The test set and the judge by digest, patients, those left out because a model learned from them, the versions
+        of which that is not known, seed and repetitions.
     decided_at
         UTC, ISO 8601.
     """
@@ -228,6 +231,7 @@ def _facts(challenger: Version, champion: Version | None, named: bool, rolled_ba
 def _score_xrays(
     root: Path, challenger: Version, champion: Version | None, settings: Settings
 ) -> tuple[list[Check], dict[str, Any]]:
+    from radsynth import schemas
     from radsynth.evaluation.rescore import FINDING, XRAY_FIGURES, compare, report_gan_figures
     from radsynth.training.chest_data import load_chest
     from radsynth.training.device import pick_device
@@ -244,6 +248,12 @@ def _score_xrays(
     if "test" not in sets:
         raise RadsynthError("no test picture to score the models on", where=chest / "manifest.parquet")
     encoder = read_json(chest / "embeddings" / "encoder.json")
+    frame, manifest = sets["test"].frame, schemas.CHEST.read(chest / "manifest.parquet")
+    unseen, check, left_out = _unseen(
+        root, challenger, champion, manifest, list(frame["subject_id"]), rules.least_patients
+    )
+    test = replace(sets["test"], frame=frame[frame["subject_id"].isin(unseen)].reset_index(drop=True))
+    subjects = test.frame["subject_id"].to_numpy()
 
     def scored(version: Version) -> Figures:
         gan, description = load_report_gan(version.folder)
@@ -257,19 +267,20 @@ def _score_xrays(
             gan.to(device.device),
             judge,
             sets["train"],
-            sets["test"],
+            test,
             samples=settings.evaluate_report_gan.samples_per_report,
             seed=settings.seed,
             device=device,
         )
 
-    subjects = sets["test"].frame["subject_id"].to_numpy()
-    compared, blocked = _compared(
-        scored,
-        challenger,
-        champion,
-        lambda a, b: compare(a, b, subjects, XRAY_FIGURES, settings.gate.repetitions, settings.seed),
-    )
+    compared, blocked = {}, []
+    if unseen:
+        compared, blocked = _compared(
+            scored,
+            challenger,
+            champion,
+            lambda a, b: compare(a, b, subjects, XRAY_FIGURES, settings.gate.repetitions, settings.seed),
+        )
     asked = {name: getattr(rules, name) for name in XRAY_FIGURES}
     checks = [_judge(name, compared.get(name), rule, rules.least_patients) for name, rule in asked.items()]
     checks += [
@@ -281,13 +292,14 @@ def _score_xrays(
         "manifest_sha256": sha256_of(chest / "manifest.parquet"),
         "judge_sha256": sha256_of(root / "models" / "classifier"),
         "views": list(shared),
-        "pictures": len(sets["test"]),
-        "patients": len(set(subjects)),
+        "pictures": len(test),
+        "patients": len(unseen),
+        **left_out,
         "samples_per_report": settings.evaluate_report_gan.samples_per_report,
         "seed": settings.seed,
         "repetitions": settings.gate.repetitions,
     }
-    return [*blocked, *checks], basis
+    return [check, *blocked, *checks], basis
 
 
 def _score_cts(
@@ -299,12 +311,22 @@ def _score_cts(
     from radsynth.evaluation.rescore import CT_FIGURES, compare, mri_to_ct_figures
     from radsynth.training.cyclegan import load_mri_to_ct
     from radsynth.training.device import pick_device
-    from radsynth.training.slices import read_heads
+    from radsynth.training.slices import Heads, paired_subjects, read_heads
 
     brain, rules = root / "data" / "brain", settings.gate.mri_to_ct
     manifest = schemas.VOLUMES.read(brain / "manifest.parquet")
     mr, ct = (read_heads(brain / "aligned", manifest, modality, "test") for modality in ("MR", "CT"))
+    people = paired_subjects(mr, ct)
+    unseen, check, left_out = _unseen(
+        root, challenger, champion, manifest, people or [*mr.subjects, *ct.subjects], rules.least_patients
+    )
     subjects: tuple[str, ...] = ()
+
+    def only_unseen(heads: Heads) -> Heads:
+        kept = [place for place, subject in enumerate(heads.subjects) if subject in unseen]
+        return replace(heads, rows=tuple(heads.rows[n] for n in kept), subjects=tuple(heads.subjects[n] for n in kept))
+
+    mr, ct = only_unseen(mr), only_unseen(ct)
 
     def scored(version: Version) -> Figures:
         nonlocal subjects
@@ -326,10 +348,49 @@ def _score_cts(
     basis = {
         "manifest_sha256": sha256_of(brain / "manifest.parquet"),
         "patients": len(subjects),
+        **left_out,
         "seed": settings.seed,
         "repetitions": settings.gate.repetitions,
     }
-    return [*blocked, *checks], basis
+    return [check, *blocked, *checks], basis
+
+
+def _unseen(
+    root: Path,
+    challenger: Version,
+    champion: Version | None,
+    manifest: pd.DataFrame,
+    subjects: Sequence[str],
+    least: int,
+) -> tuple[set[str], Check, dict[str, Any]]:
+    """Test patients whom neither version learned from, the check that they are enough, and what the basis says.
+
+    Parameters
+    ----------
+    manifest
+        The CHEST or VOLUMES table of today.
+    subjects
+        Its test patients, as often as they come.
+    """
+    from radsynth.tracking.learned import learned_from
+
+    everybody, seen, unknown = set(subjects), set(), []
+    for role, version in (("challenger", challenger), ("champion", champion)):
+        if version is None:
+            continue
+        learned = learned_from(root, version, manifest)
+        if learned is None:
+            unknown.append(f"{role} v{version.version}")
+        seen |= learned or set()
+    unseen, left_out = everybody - seen, len(everybody & seen)
+    few = f"{len(unseen)} left, asked at least {least}: {left_out} of {len(everybody)} were learned from by"
+    failed = (f"{few} challenger or champion",) if left_out and len(unseen) < least else ()
+    definition = "test patients that neither model learned from"
+    if unknown:
+        definition += f"; not known of {' and '.join(unknown)}, whose data were not recorded or are no longer there"
+    asked = {"is": f"at least {least}"} if left_out else {}
+    check = Check("test patients", f"{len(unseen)} of {len(everybody)}", None, None, asked, failed, "", definition)
+    return unseen, check, {"patients_left_out": left_out, "learned_from_unknown": unknown}
 
 
 def _require_same_grid(model: Path, aligned: Path) -> None:
