@@ -97,7 +97,7 @@ def _data(version: Version) -> list[str]:
 
 
 def _carried(version: Version, described: dict[str, Any]) -> list[str]:
-    """What of the people it learned from lies in the model's own files; nothing for a model that holds none."""
+    """What of the people in its data lies in the model's own files; nothing for a model that holds none."""
     from radsynth.volumes.common_grid import FILE, read_common_grid
 
     found = []
@@ -105,8 +105,8 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
         head = read_common_grid(version.folder / FILE).head
         millimetres = " x ".join(number(mm) for mm in np.linalg.norm(head.affine[:3, :3], axis=0))
         found.append(
-            f"{FILE}: the {head.modality} of one training head at {millimetres} mm, to which a new MR is registered, "
-            "without a name but with the shape of the face."
+            f"{FILE}: the {head.modality} of one head of the data set, perhaps a held-out one, at {millimetres} mm, to "
+            "which a new MR is registered, without a name but with the shape of the face."
         )
     for name, shape in described.get("atlases", {}).items():
         found.append(
@@ -120,7 +120,7 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
         "phantom": "The heads are phantoms, of no person.",
         "unknown": f"Whether the heads are people is unknown: as long as it is, {protect}",
     }.get(version.tags.get(f"radsynth.{SOURCES[version.name]}", "unknown"), f"The heads are people: {protect}")
-    return ["## What it carries of its training data", *(f"- {text}" for text in found), whose, ""]
+    return ["## What it carries of its data", *(f"- {text}" for text in found), whose, ""]
 
 
 def _figures(figures: list[Check], decision: Decision) -> list[str]:
