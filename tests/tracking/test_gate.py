@@ -228,10 +228,14 @@ def test_what_was_rolled_back_returns_only_by_name(two: Path) -> None:
     assert aliases(two) == {"champion": 2, "previous": 1}
 
 
-def test_weights_that_were_rolled_back_do_not_return_as_another_version(two: Path) -> None:
-    """Trained again with the same result, only pictures drawn on the way are others: a version of its own."""
+@pytest.mark.parametrize("mark", ["b", "c"])
+def test_weights_that_were_rolled_back_do_not_return_as_another_version(
+    mark: str, two: Path, train_again: TrainAgain
+) -> None:
+    """Trained again, by the same or by other code, with the same weights and another picture drawn on the way."""
     promote(two, CT)
     rollback(two, CT)
+    train_again(two, CT, 0.0, mark * 16)
     next((two / "plots/train_cyclegan").glob("*.png")).unlink()
     decision = promote(two, CT)
     assert (decision.outcome, decision.version) == ("refused", 3)

@@ -134,8 +134,8 @@ def decide(
 ) -> Decision:
     """Judge `challenger` against `champion` (None: floors alone).
 
-    A challenger with the champion's weights is ``unchanged``, unless files of the champion are damaged: then it may
-    take its place, by floors alone.
+    A challenger that is the champion's model is ``unchanged``. Where files of the champion are damaged, one with its
+    weights may take its place by floors alone.
 
     Parameters
     ----------
@@ -157,9 +157,11 @@ def decide(
     if mode not in MODES:
         raise RadsynthError("no such mode of the gate", got=repr(mode), expected=" or ".join(MODES))
     if champion and same_weights(champion, challenger):
-        if _files(champion, None, files).passed:
+        model = "radsynth.model_sha256"
+        if not _files(champion, None, files).passed:
+            champion = None  # nothing is left of it to be scored or asked for: its own weights come back
+        elif champion.version == challenger.version or champion.tags.get(model) == challenger.tags.get(model):
             return Decision(name, challenger.version, before, mode, "unchanged", True)
-        champion = None  # nothing is left of it to be scored or asked for: its own weights come back
     checks = [_files(challenger, None if mode == "disabled" else champion, files)]
     whole, basis = checks[0].passed, {}
     if mode != "disabled":

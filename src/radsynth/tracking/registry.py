@@ -33,6 +33,7 @@ DECISIONS, CARDS = Path("mlruns/decisions"), Path("mlruns/cards")
 DESCRIPTION_CHARACTERS = 5000
 """What MLflow's database keeps of a description."""
 
+WEIGHTS = "/weights.safetensors"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 
@@ -90,9 +91,12 @@ class Resolved:
 
 
 def same_weights(one: Version, other: Version) -> bool:
-    """Whether two versions are of the same model: one version, or two whose model folders are equal."""
-    digests = [version.tags.get("radsynth.model_sha256") for version in (one, other)]
-    return one.version == other.version or (digests[0] is not None and digests[0] == digests[1])
+    """Whether two versions hold the same weights, whatever they say of settings, data and code."""
+    digests = [
+        {digest for name, digest in json.loads(v.tags.get("radsynth.files", "{}")).items() if name.endswith(WEIGHTS)}
+        for v in (one, other)
+    ]
+    return one.version == other.version or (digests[0] == digests[1] != set())
 
 
 def model_folder(source: Path) -> Path:
@@ -386,7 +390,7 @@ def _settle(
     others: dict[int, dict[str, str | None]] = {}
     if decision.outcome == "promoted":
         aliases = {CHAMPION: number}
-        if champion and not same_weights(champion, challenger):  # else its files are damaged: no way back
+        if champion and _is_whole(champion):  # else it is no way back
             aliases[PREVIOUS] = champion.version
         if CHALLENGER in challenger.aliases:
             aliases[CHALLENGER] = None
