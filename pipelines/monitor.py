@@ -33,6 +33,8 @@ def monitor(
 ) -> State:
     """Ends as NothingToJudge, NoDrift, Drifted (all of them completed) or StepFailed.
 
+    A folder that cannot be compared ends the run as StepFailed, after the other was judged and its drift acted upon.
+
     Parameters
     ----------
     chest, brain
@@ -51,23 +53,27 @@ def monitor(
         reconcile(here, log)
         if not given:
             return Completed(name="NothingToJudge", message="No folder of incoming data is there.")
-        try:
-            drifts = {name: compare(Checkout(here, log, hours * 3600), name, folder) for name, folder in given.items()}
-        except (StepFailed, TimedOut) as error:
-            return Failed(name="StepFailed", message=str(error))
+        drifts, broken = {}, []
+        for name, folder in given.items():
+            try:
+                drifts[name] = compare(Checkout(here, log, hours * 3600), name, folder)
+            except (StepFailed, TimedOut) as error:
+                broken.append(str(error))  # one broken folder must not hide the other's drift
         drifted = [name for name, measures in drifts.items() if any(measure["drifted"] for measure in measures)]
+        told = [f"{name}: {', '.join(m['name'] for m in drifts[name] if m['drifted'])}" for name in drifted]
+        if drifted and retrain_deployment is not None:
+            try:
+                started = run_deployment(
+                    retrain_deployment, parameters={"models": drifted, "root": root}, timeout=0, as_subflow=False
+                )
+                told.append(f"started {retrain_deployment} as {started.name}")
+            except ObjectNotFound:
+                broken.append(f"there is no deployment {retrain_deployment}")
+        if broken:
+            return Failed(name="StepFailed", message="; ".join([*told, *broken]))
         if not drifted:
             return Completed(name="NoDrift", message=f"Judged: {', '.join(given)}.")
-        told = "; ".join(f"{name}: {', '.join(m['name'] for m in drifts[name] if m['drifted'])}" for name in drifted)
-        if retrain_deployment is None:
-            return Completed(name="Drifted", message=told)
-        try:
-            started = run_deployment(
-                retrain_deployment, parameters={"models": drifted, "root": root}, timeout=0, as_subflow=False
-            )
-        except ObjectNotFound:
-            return Failed(name="StepFailed", message=f"{told}; there is no deployment {retrain_deployment}")
-        return Completed(name="Drifted", message=f"{told}; started {retrain_deployment} as {started.name}")
+        return Completed(name="Drifted", message="; ".join(told))
 
 
 def compare(checkout: Checkout, name: ModelName, folder: str) -> list[dict[str, Any]]:

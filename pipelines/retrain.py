@@ -6,11 +6,13 @@ this flow again is always safe, and all that it adds is when, in which order, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -41,14 +43,23 @@ def a_later_try_may_pass(_: object, __: TaskRun, state: State[Any]) -> bool:
     return False
 
 
-@task(
-    task_run_name="dvc repro {targets}",
-    retries=2,
-    retry_delay_seconds=[30, 300],
-    retry_condition_fn=a_later_try_may_pass,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
+TRIED_AGAIN: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [30, 300],
+    "retry_condition_fn": a_later_try_may_pass,
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+"""How tasks that run DVC are tried again."""
+
+
+@task(task_run_name="dvc status {targets}", **TRIED_AGAIN)
+def find_stale(checkout: Checkout, targets: str) -> dict[str, Any]:
+    """Stages that are out of date, their names parted by spaces; see `Checkout.stale`."""
+    return checkout.stale(*targets.split())
+
+
+@task(task_run_name="dvc repro {targets}", **TRIED_AGAIN)
 def reproduce(checkout: Checkout, targets: str) -> None:
     """Make stages of the pipeline, their names parted by spaces, with all that they need."""
     checkout.dvc("repro", *targets.split())
@@ -114,7 +125,7 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
     recipes = [RECIPES[name] for name in models]
     whole = is_whole(checkout, models)
     wanted = WHOLE if whole else tuple(stage for recipe in recipes for stage in recipe.train)
-    stale = checkout.stale(*wanted)
+    stale = find_stale(checkout, " ".join(wanted))
     waiting = [name for name in models if name not in judged(checkout.root)]
     if not stale and not waiting:
         return Completed(name="NothingStale", message="Data, settings, code and models are as the last run left them.")
@@ -152,7 +163,7 @@ def make_and_judge(checkout: Checkout, models: tuple[ModelName, ...], mode: Mode
 def is_whole(checkout: Checkout, models: tuple[ModelName, ...]) -> bool:
     """Whether explaining and publishing by DVC would train no model but `models`."""
     others = [stage for name in MODELS if name not in models for stage in RECIPES[name].train]
-    return not others or not checkout.stale(*others)
+    return not others or not find_stale(checkout, " ".join(others))
 
 
 def ensure_limit(name: str) -> None:
@@ -168,12 +179,15 @@ def ensure_limit(name: str) -> None:
 
 
 def judged(root: Path) -> set[str]:
-    """Models whose published training the gate has already judged: a run that died before the gate is caught up."""
+    """Models whose published training the gate, as it is set, has already judged.
+
+    A run that died before the gate is caught up, and after a change of the gate's settings it judges again.
+    """
     path = root / STATE / "judged.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     there = pages.published(root)
     return {
-        name for name, recipe in RECIPES.items() if recipe.training in there and known.get(name) == _result(there, name)
+        name for name, recipe in RECIPES.items() if recipe.training in there and known.get(name) == _result(root, name)
     }
 
 
@@ -181,11 +195,18 @@ def remember(root: Path, name: ModelName) -> None:
     """Note that the gate has judged what is published of a model."""
     path = root / STATE / "judged.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[name] = _result(pages.published(root), name)
+    known[name] = _result(root, name)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(known, indent=2, sort_keys=True), encoding="utf-8")
     os.replace(temporary, path)
 
 
-def _result(published: dict[str, dict[str, str]], name: str) -> str | None:
-    return published.get(RECIPES[name].training, {}).get("content")
+def _result(root: Path, name: str) -> dict[str, str | None]:
+    """What is published of a model, and the settings of the gate by digest."""
+    path = root / "params.yaml"
+    settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    asked = json.dumps((settings or {}).get("gate"), sort_keys=True)
+    return {
+        "content": pages.published(root).get(RECIPES[name].training, {}).get("content"),
+        "gate": hashlib.sha256(asked.encode()).hexdigest(),
+    }

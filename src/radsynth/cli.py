@@ -147,10 +147,10 @@ def accept_data() -> None:
 )
 @click.argument("model", metavar="MODEL")
 @click.argument("folder", type=click.Path(file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print {folder, champion, refused, measures: [...]}.")
+@click.option("--json", "as_json", is_flag=True, help="Print {folder, champion, refused, known, measures: [...]}.")
 @click.pass_context
 def drift(context: click.Context, model: str, folder: str, as_json: bool) -> None:
-    """Compare the data in FOLDER with what the champion of MODEL learned from.
+    """Compare what is new in FOLDER with what the champion of MODEL learned from.
 
     Reads reports and X-rays for report-to-xray, mr/ and ct/ with volumes for mri-to-ct. The limits are the settings'
     section `monitor`. Exit status: 0 nothing drifted, 3 something did.

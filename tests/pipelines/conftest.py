@@ -19,9 +19,6 @@ asked = [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]
 with open(root / "asked.txt", "a") as file:
     file.write(" ".join(asked) + "\\n")
 told = json.loads((root / "told.json").read_text())
-if asked[:2] == ["dvc", "status"]:
-    print(json.dumps({{stage: told["stale"][stage] for stage in told["stale"] if told["stale"][stage][0] in asked}}))
-    sys.exit(0)
 for thing in told["do"]:
     if thing["when"] == " ".join(asked)[: len(thing["when"])] and thing.get("times", 1) > 0:
         thing["times"] = thing.get("times", 1) - 1
@@ -32,6 +29,9 @@ for thing in told["do"]:
             (root / thing["touch"]).write_text("")
         time.sleep(thing.get("sleeps", 0))
         sys.exit(thing.get("code", 0))
+if asked[:2] == ["dvc", "status"]:
+    print(json.dumps({{stage: told["stale"][stage] for stage in told["stale"] if told["stale"][stage][0] in asked}}))
+    sys.exit(0)
 if asked == ["radsynth", "publish"]:
     (root / "mlruns").mkdir(exist_ok=True)
     results = {{stage: {{"fingerprint": "f" + stage, "content": told["content"]}} for stage in told["trained"]}}

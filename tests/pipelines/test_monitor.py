@@ -80,6 +80,29 @@ def test_a_folder_that_takes_too_long_is_a_failure_that_says_so(prefect, incomin
     assert "time limit: radsynth drift report-to-xray" in state.message
 
 
+def test_a_broken_comparison_does_not_hide_the_drift_of_the_other_model(prefect, incoming, monkeypatch):
+    started = []
+
+    class Run:
+        name = "brave-bee"
+
+    def start(_, parameters, **__):
+        started.extend(parameters["models"])
+        return Run
+
+    monkeypatch.setattr(module, "run_deployment", start)
+    (incoming.root / "data/incoming/brain").mkdir()
+    broken = {"when": "radsynth drift report-to-xray", "complains": ["error: no reports that can be used"], "code": 2}
+    incoming.tell(do=[broken, answer(drifted=True)])
+    state = run(incoming)
+    assert (state.type.value, state.name) == ("FAILED", "StepFailed")
+    assert state.message == (
+        "mri-to-ct: effusion (share); started retrain/on-demand as brave-bee; "
+        "radsynth drift report-to-xray data/incoming/chest --json: no reports that can be used"
+    )
+    assert started == ["mri-to-ct"]
+
+
 def test_promote_passes_mode_and_version_on_and_shows_the_decision(prefect, fake):
     state = promote("mri-to-ct", mode="dry_run", version=2, root=str(fake.root), return_state=True)
     assert (state.name, state.message) == ("Promoted", "promoted: mri-to-ct v1 is the champion")

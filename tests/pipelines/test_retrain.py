@@ -35,7 +35,8 @@ REFUSAL = {
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Retries at once."""
-    monkeypatch.setattr(module, "reproduce", module.reproduce.with_options(retry_delay_seconds=0))
+    for name in ("find_stale", "reproduce"):
+        monkeypatch.setattr(module, name, getattr(module, name).with_options(retry_delay_seconds=0))
 
 
 @pytest.fixture
@@ -106,6 +107,25 @@ def test_a_run_that_died_before_the_gate_is_caught_up(prefect, whole):
     )
     assert run(whole).name == "Promoted"
     assert whole.asked[-2:] == ["radsynth promote report-to-xray", "radsynth promote mri-to-ct"]
+
+
+def test_after_a_change_of_the_gate_what_was_refused_is_judged_again(prefect, whole):
+    (whole.root / "params.yaml").write_text("gate: {mode: enabled, repetitions: 200}")
+    refused = {"when": "radsynth promote", "says": ["the table", "refused: mae_hu: too little gained"], "code": 4}
+    whole.tell(do=[refused | {"times": 2}])
+    assert run(whole).name == "NotPromoted"
+    whole.tell(stale={})
+    assert run(whole).name == "NothingStale"
+    (whole.root / "params.yaml").write_text("gate: {mode: enabled, repetitions: 100}")
+    assert run(whole).name == "Promoted"
+    assert run(whole).name == "NothingStale"
+
+
+def test_a_checkout_that_another_dvc_holds_is_asked_again_what_is_stale(prefect, whole):
+    busy = "ERROR: Unable to acquire lock. Most likely another DVC process is running or was terminated abruptly."
+    whole.tell(do=[{"when": "dvc status", "complains": [busy], "code": 255, "times": 2}])
+    assert run(whole).name == "Promoted"
+    assert sum(line.startswith("dvc status") for line in whole.asked) == 3
 
 
 def test_one_model_alone_trains_no_other(prefect, fake):

@@ -54,8 +54,11 @@ def test_card_says_whose_heads_travel_with_the_model(source: str, whose: str, tw
     source_folder = tmp_path / "logged"
     shutil.copytree(version.source, source_folder)
     version = replace(version, source=source_folder, tags=version.tags | {"radsynth.brain_source": source})
-    text = card(version, decided).split("## What it carries of its training data")[1].split("## Figures")[0]
-    assert "common_grid.safetensors: the CT of one training head at 2.5 x 2.5 x 2.5 mm" in text
+    text = card(version, decided).split("## What it carries of its data")[1].split("## Figures")[0]
+    assert (
+        "common_grid.safetensors: the CT of one head of the data set, perhaps a held-out one, at 2.5 x 2.5 x 2.5 mm"
+        in text
+    )
     assert "an atlas of the training CT heads, at each of 20 x 28 x 24 voxels" in text
     assert whose in text
     (version.folder / FILE).unlink()

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -16,7 +17,7 @@ from radsynth.cli import cli
 from radsynth.errors import RadsynthError
 from radsynth.radiographs.prepare import prepare_all, read_image
 from radsynth.reports.parse import parse_reports
-from radsynth.schemas import CHEST, XRAYS
+from radsynth.schemas import CHEST, VOLUMES, XRAYS
 from radsynth.sources.chest_folder import read_chest_folder
 from radsynth.splits import chest_manifest
 from radsynth.tracking import drift as drift_of
@@ -24,6 +25,7 @@ from radsynth.tracking import registry
 from radsynth.tracking.drift import drift, kept_file
 from radsynth.tracking.dvc_files import object_path
 from radsynth.tracking.registry import Version
+from radsynth.volumes.io import source_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 NORMAL = "The heart is normal in size. The lungs are clear. No effusion, case {n}."
@@ -108,6 +110,61 @@ def test_sicker_patients_and_darker_pictures_are_told_by_name(champion, tmp_path
     assert {"effusion (share)", "cardiomegaly (share)", "picture mean (0..1)"} <= drifted(found)
     assert "nodule (share)" not in drifted(found)
     assert "picture rows (px)" not in drifted(found)
+
+
+def with_more(champion: Path, folder: Path, more: Path) -> Path:
+    """The folder that was learned from, and in it the pictures and reports of another one."""
+    shutil.copytree(champion / "old", folder)
+    shutil.copytree(more, folder / "more")
+    lines = (folder / "more/table.csv").read_text().splitlines()[1:]
+    (folder / "more/table.csv").unlink()
+    with open(folder / "table.csv", "a") as table:
+        table.write("".join(f"\nmore/{line}" for line in lines))
+    return folder
+
+
+def test_what_was_learned_from_does_not_hide_what_is_new_beside_it(champion, tmp_path):
+    more = write_folder(tmp_path / "more", 15, seed=6, ill=1.0, brightness=0.3)
+    found = drift(champion, "report-to-xray", with_more(champion, tmp_path / "watched", more))
+    assert {"effusion (share)", "picture mean (0..1)"} <= drifted(found)
+    assert {m.incoming_count for m in found.measures} == {15}
+    assert found.known == 120
+
+
+def test_nothing_new_is_no_drift_and_no_error(champion, tmp_path, monkeypatch):
+    monkeypatch.chdir(champion)
+    done = CliRunner().invoke(cli, ["drift", "report-to-xray", "old"])
+    assert (done.exit_code, done.stdout.splitlines()[1:]) == (0, ["nothing new"])
+    assert done.stdout.startswith("old against the training data of report-to-xray v3; 0 refused, 120 known")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/0.png").write_bytes(b"no picture")
+    (tmp_path / "broken/table.csv").write_text("image,findings,impression\n0.png,Clear lungs.,")
+    found = drift(champion, "report-to-xray", with_more(champion, tmp_path / "watched", tmp_path / "broken"))
+    assert (found.refused, found.measures) == (1, ())
+
+
+def test_known_volumes_are_not_compared(tmp_path, monkeypatch):
+    """The reference's own files need not even be there."""
+    for modality in ("mr", "ct"):
+        (tmp_path / "new" / modality).mkdir(parents=True)
+        (tmp_path / "new" / modality / "a.nii.gz").write_bytes(modality.encode())
+    files = [str(tmp_path / "new" / modality / "a.nii.gz") for modality in ("mr", "ct")]
+    frame = pd.DataFrame({"source_sha256": map(source_sha256, files), "split": ["train", "test"], "paired": False})
+    for name, kind in VOLUMES.columns.items():
+        if name not in frame:
+            frame[name] = [[]] * 2 if "list" in str(kind) else "" if str(kind) == "string" else 0.0
+    (tmp_path / "aligned").mkdir()
+    for path in (tmp_path / "manifest.parquet", tmp_path / "aligned/volumes.parquet"):
+        VOLUMES.write(frame, path)
+    digests = {
+        "data/brain/manifest.parquet": cached(tmp_path, tmp_path / "manifest.parquet"),
+        "data/brain/aligned": cached(tmp_path, tmp_path / "aligned"),
+    }
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    tags = {"radsynth.data": json.dumps(digests)}
+    monkeypatch.setattr(registry, "find", lambda *_: Version("mri-to-ct", 3, ("champion",), tags, "", "", tmp_path))
+    found = drift(tmp_path, "mri-to-ct", tmp_path / "new")
+    assert (found.known, found.measures, found.drifted) == (2, (), False)
 
 
 def test_the_command_says_by_its_status_whether_data_drifted(champion, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,14 @@ from radsynth.errors import RadsynthError
 from radsynth.evaluation.intervals import Interval
 from radsynth.evaluation.rescore import Compared
 from radsynth.files import read_json, write_json
+from radsynth.schemas import CHEST, VOLUMES
 from radsynth.settings import Rule
 from radsynth.tracking import gate, registry
+from radsynth.tracking.dvc_files import object_path
 from radsynth.tracking.gate import Decision
-from radsynth.tracking.registry import REGISTERED, find, promote, register, rollback, versions
+from radsynth.tracking.learned import learned_from
+from radsynth.tracking.registry import REGISTERED, find, promote, register, resolve, rollback, versions
+from radsynth.volumes.common_grid import FILE, read_common_grid, write_common_grid
 
 CT, XRAY = "mri-to-ct", "report-to-xray"
 TrainAgain = Callable[..., None]
@@ -149,12 +155,26 @@ def test_a_fact_that_came_later_is_seen_also_where_the_version_is_named(judged: 
 def test_memorisation_of_another_model_is_missing(judged: Path) -> None:
     lock = yaml.safe_load((judged / "dvc.lock").read_text())
     lock["stages"]["audit_mri_to_ct"] = {"deps": [{"path": "models/mri_to_ct", "md5": "1" * 32}]}
-    lock["stages"]["train_cyclegan"] = {"outs": [{"path": "models/mri_to_ct", "md5": "2" * 32}]}
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "missing"
-    lock["stages"]["audit_mri_to_ct"]["deps"][0]["md5"] = "2" * 32
+    lock["stages"]["audit_mri_to_ct"]["deps"][0]["md5"] = lock["stages"]["train_cyclegan"]["outs"][0]["md5"]
     (judged / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert register(judged, CT).tags["radsynth.memorisation"] == "passed"
+
+
+def test_a_model_that_the_lock_does_not_know_yet_has_no_verdict(two: Path, train_again: TrainAgain) -> None:
+    """The new model is written, dvc.lock and the audit are still of the one before."""
+    lock = yaml.safe_load((two / "dvc.lock").read_text())
+    lock["stages"]["audit_mri_to_ct"] = {"deps": lock["stages"]["train_cyclegan"]["outs"]}
+    before = yaml.safe_dump(lock)
+    train_again(two, CT, 0.0, "c" * 16)
+    after = (two / "dvc.lock").read_text()
+    (two / "dvc.lock").write_text(before)
+    decision = promote(two, CT)
+    assert decision.outcome == "refused"
+    assert decision.reasons == ("validation: missing, asked passed", "memorisation: missing, asked passed")
+    (two / "dvc.lock").write_text(after)
+    assert promote(two, CT).outcome == "promoted"
 
 
 @pytest.mark.parametrize("mode", ["enabled", "disabled"])
@@ -163,10 +183,24 @@ def test_a_flipped_byte_in_the_challenger_blocks(mode: str, judged: Path) -> Non
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    decision = promote(judged, CT, mode=mode)
-    assert decision.outcome == "refused"
+    decision = promote(judged, CT, mode=mode, version=1)
+    assert (decision.outcome, decision.version) == ("refused", 1)
     assert "weights.safetensors is not the file that was registered (challenger)" in decision.reasons[0]
-    assert aliases(judged) == {"challenger": 1}
+    assert "champion" not in aliases(judged)
+
+
+@pytest.mark.parametrize("trained_again", [False, True])
+def test_a_champion_whose_files_are_gone_is_replaced_by_the_same_model(trained_again: bool, two: Path) -> None:
+    promote(two, CT)
+    shutil.rmtree(find(two, CT, 2).source)
+    if trained_again:
+        next((two / "plots/train_cyclegan").glob("*.png")).unlink()
+    decision = promote(two, CT)
+    assert (decision.outcome, decision.version, decision.champion) == ("promoted", 3, 2)
+    assert check(decision, "mae_hu").champion is None
+    assert aliases(two) == {"champion": 3, "previous": 1}
+    assert resolve(two, CT).version == 3
+    assert promote(two, CT).outcome == "unchanged"
 
 
 def test_dry_run_judges_and_moves_nothing(two: Path) -> None:
@@ -194,6 +228,79 @@ def test_what_was_rolled_back_returns_only_by_name(two: Path) -> None:
     assert aliases(two) == {"champion": 2, "previous": 1}
 
 
+@pytest.mark.parametrize("mark", ["b", "c"])
+def test_weights_that_were_rolled_back_do_not_return_as_another_version(
+    mark: str, two: Path, train_again: TrainAgain
+) -> None:
+    """Trained again, by the same or by other code, with the same weights and another picture drawn on the way."""
+    promote(two, CT)
+    rollback(two, CT)
+    train_again(two, CT, 0.0, mark * 16)
+    next((two / "plots/train_cyclegan").glob("*.png")).unlink()
+    decision = promote(two, CT)
+    assert (decision.outcome, decision.version) == ("refused", 3)
+    says = "rolled back: v3 holds the weights of v2, which was rolled back; `radsynth promote mri-to-ct --version 3`"
+    assert decision.reasons[0].startswith(says)
+    assert aliases(two) == {"champion": 1, "previous": 2, "challenger": 3}
+    assert promote(two, CT, version=3).outcome == "promoted"
+    assert [v.tags.get("radsynth.rolled_back") for v in versions(two, CT)] == [None, None, None]
+
+
+def learned_before(root: Path, name: str, learned: int) -> None:
+    """Both versions recorded a table in which the first of today's test patients were learned from."""
+    data, table, digest = {CT: ("brain", VOLUMES, "d" * 32), XRAY: ("chest", CHEST, "f" * 32)}[name]
+    path = root / f"data/{data}/manifest.parquet"
+    today = table.read(path)
+    today["source_sha256"] = today["subject_id"] + today.get("modality", "")
+    table.write(today, path)
+    known = list(today.loc[today["split"] == "test", "subject_id"].unique())[:learned]
+    then = today.assign(split=["validation" if subject in known else "test" for subject in today["subject_id"]])
+    kept = object_path(root / ".dvc/cache", digest)
+    kept.parent.mkdir(parents=True)
+    table.write(then, kept)
+
+
+@pytest.mark.parametrize(("name", "before"), [(CT, 3), (XRAY, 6)])
+def test_both_are_scored_on_patients_that_neither_learned_from(name: str, before: int, two: Path) -> None:
+    learned_before(two, name, 1)
+    decision = promote(two, name)
+    assert decision.outcome == "promoted"
+    figure = check(decision, {CT: "mae_hu", XRAY: "layout_error"}[name])
+    assert figure.challenger["n"] == figure.champion["n"] == decision.basis["patients"] == before - 1
+    assert (decision.basis["patients_left_out"], decision.basis["learned_from_unknown"]) == (1, [])
+    assert check(decision, "test patients").challenger == f"{before - 1} of {before}"
+    card = (two / f"mlruns/cards/{name}-v2.md").read_text()
+    assert f"On {before - 1} held-out patients (1 more left out" in card
+
+
+@pytest.mark.parametrize(("name", "everybody"), [(CT, 3), (XRAY, 6)])
+@pytest.mark.parametrize("left", [0, 1])
+def test_too_few_patients_that_neither_learned_from_block(name: str, everybody: int, left: int, two: Path) -> None:
+    learned_before(two, name, everybody - left)
+    set_rule(two, {CT: "mri_to_ct", XRAY: "report_to_xray"}[name], least_patients=2)
+    decision = promote(two, name)
+    assert decision.outcome == "refused"
+    learned = f"{everybody - left} of {everybody} were learned from by challenger or champion"
+    assert decision.reasons[0] == f"test patients: {left} left, asked at least 2: {learned}"
+
+
+def test_whom_a_version_learned_from_is_said_to_be_unknown_without_its_table(two: Path) -> None:
+    decision = promote(two, CT)
+    assert decision.basis["learned_from_unknown"] == ["challenger v2", "champion v1"]
+    assert (decision.basis["patients"], decision.basis["patients_left_out"]) == (3, 0)
+    assert "Whether champion v1 learned from test patients is not known" in find(two, CT, 2).tags["radsynth.card"]
+
+
+@pytest.mark.parametrize(("source", "known"), [("folder", {"p0"}), ("phantom", set())])
+def test_a_person_is_known_by_the_id_and_a_phantom_by_its_files(source: str, known: set[str], two: Path) -> None:
+    learned_before(two, CT, 1)
+    version = find(two, CT, "champion")
+    version = replace(version, tags=version.tags | {"radsynth.brain_source": source})
+    today = VOLUMES.read(two / "data/brain/manifest.parquet")
+    assert learned_from(two, version, today) == {"p0"}
+    assert learned_from(two, version, today.assign(source_sha256="of today")) == known
+
+
 def test_too_few_patients_are_no_figure(judged: Path) -> None:
     set_rule(judged, "mri_to_ct", least_patients=4)
     assert "mae_hu: 3 patients, asked at least 4" in promote(judged, CT).reasons
@@ -205,6 +312,19 @@ def test_a_champion_that_cannot_read_the_test_set_blocks_with_the_reason(two: Pa
     assert decision.outcome == "refused"
     assert "text encoder" in check(decision, "test set").failed[0]
     assert "layout_error: missing, and it is asked for" in decision.reasons
+
+
+def test_heads_placed_by_another_reference_head_block_with_the_reason(two: Path) -> None:
+    """The grid has the same shape, so that the networks would run."""
+    path = two / "data/brain/aligned" / FILE
+    common = read_common_grid(path)
+    write_common_grid(replace(common, head=replace(common.head, image=common.head.image + 1)), path)
+    decision = promote(two, CT)
+    assert decision.outcome == "refused"
+    tested = check(decision, "test set")
+    assert (tested.challenger, tested.champion) == ("not scored", "not scored")
+    assert "placed by another reference head or grid; got common_grid.safetensors" in tested.failed[1]
+    assert "mae_hu: missing, and it is asked for" in decision.reasons
 
 
 @pytest.mark.parametrize("name", REGISTERED)

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_version_says_where_it_comes_from(judged: Path) -> None:
     assert json.loads(version.tags["radsynth.data"]) == data
     assert version.tags["radsynth.dvc_lock_sha256"] == sha256_of(judged / "dvc.lock")
     assert version.tags["radsynth.model_sha256"] == sha256_of(judged / "models/report_gan")
+
+
+def test_a_version_with_a_damaged_file_is_not_handed_out_again(judged: Path) -> None:
+    damaged = register(judged, NAME)
+    flip_a_byte(damaged.folder / "weights.safetensors")
+    again = register(judged, NAME)
+    assert (again.version, again.aliases) == (2, ("challenger",))
+    assert verify(judged, NAME, 2).tags["radsynth.model_sha256"] == damaged.tags["radsynth.model_sha256"]
+    assert register(judged, NAME) == again
 
 
 @pytest.mark.parametrize("step", ["create_registered_model", "create_model_version", "set_registered_model_alias"])
@@ -196,6 +206,23 @@ def test_rollback_needs_a_previous_version_with_its_own_files(two: Path) -> None
     with pytest.raises(RadsynthError, match="is not the file that was registered"):
         rollback(two, NAME)
     assert aliases(two) == {"champion": 2, "previous": 1}
+
+
+def test_rollback_does_not_undo_a_promotion_that_it_waited_for(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = registry.locked
+
+    @contextmanager
+    def waited(root: Path) -> Iterator[None]:
+        monkeypatch.setattr(registry, "locked", locked)
+        assert promote(root, NAME, mode="disabled").outcome == "promoted"
+        with locked(root):
+            yield
+
+    monkeypatch.setattr(registry, "locked", waited)
+    with pytest.raises(RadsynthError, match=r"nothing was moved; got champion v2; expected v1"):
+        rollback(two, NAME)
+    assert aliases(two) == {"champion": 2, "previous": 1}
+    assert "radsynth.rolled_back" not in registry.find(two, NAME, 2).tags
 
 
 @pytest.mark.parametrize(

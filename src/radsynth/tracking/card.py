@@ -97,7 +97,7 @@ def _data(version: Version) -> list[str]:
 
 
 def _carried(version: Version, described: dict[str, Any]) -> list[str]:
-    """What of the people it learned from lies in the model's own files; nothing for a model that holds none."""
+    """What of the people in its data lies in the model's own files; nothing for a model that holds none."""
     from radsynth.volumes.common_grid import FILE, read_common_grid
 
     found = []
@@ -105,8 +105,8 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
         head = read_common_grid(version.folder / FILE).head
         millimetres = " x ".join(number(mm) for mm in np.linalg.norm(head.affine[:3, :3], axis=0))
         found.append(
-            f"{FILE}: the {head.modality} of one training head at {millimetres} mm, to which a new MR is registered, "
-            "without a name but with the shape of the face."
+            f"{FILE}: the {head.modality} of one head of the data set, perhaps a held-out one, at {millimetres} mm, to "
+            "which a new MR is registered, without a name but with the shape of the face."
         )
     for name, shape in described.get("atlases", {}).items():
         found.append(
@@ -120,14 +120,16 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
         "phantom": "The heads are phantoms, of no person.",
         "unknown": f"Whether the heads are people is unknown: as long as it is, {protect}",
     }.get(version.tags.get(f"radsynth.{SOURCES[version.name]}", "unknown"), f"The heads are people: {protect}")
-    return ["## What it carries of its training data", *(f"- {text}" for text in found), whose, ""]
+    return ["## What it carries of its data", *(f"- {text}" for text in found), whose, ""]
 
 
 def _figures(figures: list[Check], decision: Decision) -> list[str]:
     if not figures:
         return ["None: the version was promoted with the gate disabled."]
     basis = decision.basis
-    lines = [f"On {basis.get('patients')} held-out patients; 95 % bootstrap intervals over patients.", ""]
+    left_out = basis.get("patients_left_out")
+    less = f" ({left_out} more left out: one of the two models learned from them)" if left_out else ""
+    lines = [f"On {basis.get('patients')} held-out patients{less}; 95 % bootstrap intervals over patients.", ""]
     lines += ["| figure | value | champion before | what it is |", "| --- | --- | --- | --- |"]
     for check in figures:
         champion = shown(check.champion) or "-"
@@ -156,6 +158,8 @@ def _limits(version: Version, decision: Decision, figures: list[Check]) -> list[
     patients = decision.basis.get("patients")
     if isinstance(patients, int) and patients < 30:
         found.append(f"The figures come from {patients} patient{'' if patients == 1 else 's'}: intervals say little.")
+    for whose in decision.basis.get("learned_from_unknown", ()):
+        found.append(f"Whether {whose} learned from test patients is not known.")
     for check in figures:
         value = check.challenger["value"] if isinstance(check.challenger, dict) else None
         if value is None:

@@ -1,7 +1,12 @@
-"""What the model in use learned from, found again by the digests of its version, against a folder of new data."""
+"""What the model in use learned from, found again by the digests of its version, against what is new in a folder.
+
+The folder may be the one that was learned from: what the champion's own tables hold already is left out, or it would
+hide how different the rest is.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -33,11 +38,16 @@ class Drift:
         ``<name> v<version>``.
     refused
         Files of the folder that could not be used; `radsynth check` says why.
+    known
+        Pictures or volumes of the folder that the champion's data hold already, by content: they are not compared.
+    measures
+        Empty where nothing is new.
     """
 
     folder: str
     champion: str
     refused: int
+    known: int
     measures: tuple[Measure, ...]
 
     @property
@@ -48,11 +58,12 @@ class Drift:
     def record(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
         measures = [asdict(measure) | {"drifted": measure.drifted} for measure in self.measures]
-        return {"folder": self.folder, "champion": self.champion, "refused": self.refused, "measures": measures}
+        told = {"folder": self.folder, "champion": self.champion, "refused": self.refused, "known": self.known}
+        return told | {"measures": measures}
 
     def __str__(self) -> str:
-        head = f"{self.folder} against the training data of {self.champion}; {self.refused} refused"
-        return "\n".join([head, *map(_line, self.measures)])
+        head = f"{self.folder} against the training data of {self.champion}; {self.refused} refused, {self.known} known"
+        return "\n".join([head, *(map(_line, self.measures) if self.measures else ["nothing new"])])
 
 
 def _line(m: Measure) -> str:
@@ -62,7 +73,7 @@ def _line(m: Measure) -> str:
 
 
 def drift(root: str | Path, name: str, folder: str | Path) -> Drift:
-    """Compare the data in `folder` with the training split of the champion of `name`.
+    """Compare what `folder` holds beyond the champion's own data with the training split of the champion of `name`.
 
     Raises
     ------
@@ -76,21 +87,22 @@ def drift(root: str | Path, name: str, folder: str | Path) -> Drift:
     champion = find(root, name, "champion")
     digests: dict[str, str] = json.loads(champion.tags.get("radsynth.data", "{}"))
     sides = _chest if name == "report-to-xray" else _brain
-    reference, incoming, refused = sides(root, digests, folder)
+    reference, incoming, refused, known = sides(root, digests, folder)
     measures = compare(reference, incoming, load(root / "params.yaml").monitor)
-    if not measures:
+    if not measures and not known:
         raise RadsynthError("nothing to compare", where=folder, next_step="see `radsynth check` on the folder")
-    return Drift(str(folder), str(champion), refused, tuple(measures))
+    return Drift(str(folder), str(champion), refused, known, tuple(measures))
 
 
-Sides = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int]
+Sides = tuple[dict[str, np.ndarray], dict[str, np.ndarray], int, int]
 
 
 def _chest(root: Path, digests: dict[str, str], folder: Path) -> Sides:
-    """Measures of both sides, and how many incoming files were refused.
+    """Measures of both sides, how many incoming files were refused, and how many pictures are known.
 
-    Words are known if the first half of the training reports has them; the second half says how many unknown words
-    are usual.
+    A report is new where one of its pictures is: without a picture that can be used it would never be learned from.
+    Words are known if the first half of the training reports has them; the second half says how many unknown words are
+    usual.
     """
     from radsynth.radiographs.prepare import prepare_all, read_image
     from radsynth.reports.parse import parse_reports
@@ -98,33 +110,42 @@ def _chest(root: Path, digests: dict[str, str], folder: Path) -> Sides:
     from radsynth.sources.chest_folder import read_chest_folder
 
     manifest = CHEST.read(kept_file(root, digests, "data/chest/manifest.parquet"))
-    train = manifest[manifest["split"] == "train"]
-    studies = train.drop_duplicates("study_id")
-    half = len(studies) // 2
-    known = words_of(studies["prompt"].iloc[:half])
     xrays = XRAYS.read(kept_file(root, digests, "data/chest/xrays", "xrays.parquet"))
     pixels = np.load(kept_file(root, digests, "data/chest/xrays", "pixels.npy"), mmap_mode="r")
-    reference = report_measures(studies, known) | picture_measures(xrays[xrays["row"].isin(train["image_row"])], pixels)
-    reference["unknown words (share)"] = report_measures(studies.iloc[half:], known)["unknown words (share)"]
-
     raw = read_chest_folder(folder)
     reports, unreadable = parse_reports(raw.reports)
-    contents = (
-        (image.image_id, data)
-        for image in raw.images.itertuples()
-        if (data := read_image(Path(image.container, image.member))) is not None
-    )
+    refused = len(raw.quarantine) + len(unreadable)
+    held = set(xrays["source_sha256"]) | set(manifest["source_sha256"])
+    paths = dict(zip(raw.images["image_id"], map(Path, raw.images["container"], raw.images["member"]), strict=True))
+    fresh = [image_id for image_id, path in paths.items() if _sha256(read_image(path)) not in held]
+    known = len(paths) - len(fresh)
+    if not fresh:
+        return {}, {}, refused, known
+    contents = ((image_id, data) for image_id in fresh if (data := read_image(paths[image_id])) is not None)
     hints = dict(zip(raw.images["image_id"], raw.images["view_hint"], strict=True))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, "pixels.npy")
-        new, unusable = prepare_all(contents, list(raw.images["image_id"]), path, pixels.shape[1], view_hints=hints)
+        new, unusable = prepare_all(contents, fresh, path, pixels.shape[1], view_hints=hints)
         pictures = picture_measures(new, np.load(path, mmap_mode="r"))
-    incoming = report_measures(reports[reports["usable"]], known) | pictures
-    return reference, incoming, len(raw.quarantine) + len(unreadable) + len(unusable)
+    usable = set(new["image_id"])
+    is_new = [not usable.isdisjoint(image_ids) for image_ids in reports["image_ids"]]
+
+    train = manifest[manifest["split"] == "train"]
+    studies = train.drop_duplicates("study_id")
+    half = len(studies) // 2
+    words = words_of(studies["prompt"].iloc[:half])
+    reference = report_measures(studies, words) | picture_measures(xrays[xrays["row"].isin(train["image_row"])], pixels)
+    reference["unknown words (share)"] = report_measures(studies.iloc[half:], words)["unknown words (share)"]
+    incoming = report_measures(reports[reports["usable"] & np.array(is_new, bool)], words) | pictures
+    return reference, incoming, refused + len(unusable), known
+
+
+def _sha256(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
-    """Measures of both sides from native volumes, and how many incoming ones were refused.
+    """Measures of both sides from native volumes, how many incoming ones were refused, and how many are known.
 
     A training volume counts where its file is still the one that was learned from.
     """
@@ -134,6 +155,10 @@ def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
     table = VOLUMES.read(kept_file(root, digests, "data/brain/aligned", "volumes.parquet"))
     manifest = VOLUMES.read(kept_file(root, digests, "data/brain/manifest.parquet"))
     train = set(manifest.loc[manifest["split"] == "train", "volume_id"])
+    volumes, held = list(_new_volumes(folder)), set(manifest["source_sha256"])
+    fresh = [(modality, path) for modality, path in volumes if _content(path) not in held]
+    if volumes and not fresh:
+        return {}, {}, 0, len(volumes)
     rows = [row for row in table[table["volume_id"].isin(train)].to_dict("records")]
     there = [
         (row["modality"], str(root / row["native_path"]))
@@ -147,8 +172,18 @@ def _brain(root: Path, digests: dict[str, str], folder: Path) -> Sides:
             next_step="bring them back, or retrain and promote",
         )
     reference, _ = _volumes(there)
-    incoming, refused = _volumes(_new_volumes(folder))
-    return reference, incoming, refused
+    incoming, refused = _volumes(fresh)
+    return reference, incoming, refused, len(volumes) - len(fresh)
+
+
+def _content(path: str) -> str | None:
+    """None where the volume cannot be read at all: whoever measures it says why."""
+    from radsynth.volumes.io import source_sha256
+
+    try:
+        return source_sha256(path)
+    except InputRefused:
+        return None
 
 
 def _new_volumes(folder: Path) -> Iterator[tuple[str, str]]:

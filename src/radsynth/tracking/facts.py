@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radsynth.files import read_json, sha256_of
+from radsynth.tracking.dvc_files import md5_of_folder
 from radsynth.tracking.lineage import locked_stages
 
 if TYPE_CHECKING:
@@ -67,9 +68,14 @@ def lasting_facts(training: Training, run: Run, files: dict[str, str]) -> dict[s
 def verdict_facts(training: Training) -> dict[str, str]:
     """Tags that later stages may still change: `passed`, `failed` or `missing` for validation and memorisation.
 
-    A figure that ``dvc.lock`` shows to be of other data or of another model is missing.
+    A figure that ``dvc.lock`` shows to be of other data or of another model is missing. Both are missing as long as the
+    model on disk is not the one in ``dvc.lock``: what the lock says is of the model before.
     """
     stages, metrics = locked_stages(training.root / "dvc.lock"), training.root / "metrics"
+    model = f"models/{training.model.name}"
+    locked = _digest_in(stages, training.stage, "outs", model)
+    if locked != f"{md5_of_folder(training.model)}.dir":
+        return {"radsynth.validation": MISSING, "radsynth.memorisation": MISSING}
     name = VALIDATION[training.stage]
     validation = _read(metrics / f"{name}.json").get("success")
     read = _digest_in(stages, training.stage, "deps", f"metrics/{name}.json")
@@ -77,9 +83,8 @@ def verdict_facts(training: Training) -> dict[str, str]:
         validation = None
     audit, entry = MEMORISATION[training.stage]
     memorisation = _read(metrics / f"{audit}.json").get(entry)
-    model = f"models/{training.model.name}"
     audited = _digest_in(stages, audit, "deps", model)
-    if audited and audited != _digest_in(stages, training.stage, "outs", model):
+    if audited and audited != locked:
         memorisation = None
     return {"radsynth.validation": _word(validation), "radsynth.memorisation": _word(memorisation)}
 

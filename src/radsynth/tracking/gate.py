@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,8 @@ from radsynth.files import read_json, sha256_of
 from radsynth.tracking.facts import PASSED
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from radsynth.evaluation.intervals import Interval
     from radsynth.evaluation.rescore import Compared, Figures
     from radsynth.settings import Rule, Settings
@@ -63,11 +65,12 @@ class Decision:
     version, champion
         The challenger, and the champion before the decision (None: there was none).
     outcome
-        ``promoted``, ``refused``, ``unchanged`` (it is the champion already) or ``dry_run`` (nothing was moved).
+        ``promoted``, ``refused``, ``unchanged`` (it is the champion already, whole) or ``dry_run`` (nothing was moved).
     passed
         Whether every check holds; in the mode ``disabled`` nothing is scored.
     basis
-        The test set and the judge by digest, patients, seed and repetitions.
+        The test set and the judge by digest, patients, those left out because a model learned from them, the versions
+        of which that is not known, seed and repetitions.
     decided_at
         UTC, ISO 8601.
     """
@@ -127,31 +130,42 @@ def decide(
     settings: Settings,
     files: Callable[[Version], None],
     named: bool = False,
+    rolled_back: Sequence[Version] = (),
 ) -> Decision:
     """Judge `challenger` against `champion` (None: floors alone).
+
+    A challenger that is the champion's model is ``unchanged``. Where files of the champion are damaged, one with its
+    weights may take its place by floors alone.
 
     Parameters
     ----------
     files
         Checks a version's files, raising RadsynthError where they are not those that were registered.
     named
-        Whether a person named this version: only then may one come back that was rolled back.
+        Whether a person named this version: only then may weights come back that were rolled back.
+    rolled_back
+        The versions that were rolled back.
 
     Raises
     ------
     RadsynthError
         Where the checkout has no test set or no judge to score with.
     """
+    from radsynth.tracking.registry import same_weights
+
     root, before = Path(root), champion.version if champion else None
     if mode not in MODES:
         raise RadsynthError("no such mode of the gate", got=repr(mode), expected=" or ".join(MODES))
-    weights = challenger.tags.get("radsynth.model_sha256", "unknown")
-    if champion and (champion.version == challenger.version or champion.tags.get("radsynth.model_sha256") == weights):
-        return Decision(name, challenger.version, before, mode, "unchanged", True)
+    if champion and same_weights(champion, challenger):
+        model = "radsynth.model_sha256"
+        if not _files(champion, None, files).passed:
+            champion = None  # nothing is left of it to be scored or asked for: its own weights come back
+        elif champion.version == challenger.version or champion.tags.get(model) == challenger.tags.get(model):
+            return Decision(name, challenger.version, before, mode, "unchanged", True)
     checks = [_files(challenger, None if mode == "disabled" else champion, files)]
     whole, basis = checks[0].passed, {}
     if mode != "disabled":
-        checks += _facts(challenger, champion, named)
+        checks += _facts(challenger, champion, named, [v for v in rolled_back if same_weights(v, challenger)])
         if whole:
             measured, basis = _SCORERS[name](root, challenger, champion, settings)
             checks += measured
@@ -201,15 +215,17 @@ def _files(challenger: Version, champion: Version | None, files: Callable[[Versi
     return Check("files", found["challenger"], found.get("champion"), None, {"is": "as registered"}, tuple(failed))
 
 
-def _facts(challenger: Version, champion: Version | None, named: bool) -> list[Check]:
-    checks = []
+def _facts(challenger: Version, champion: Version | None, named: bool, rolled_back: Sequence[Version]) -> list[Check]:
+    checks, version = [], challenger.version
     for name in ("validation", "memorisation"):
         word, before = (v.tags.get(f"radsynth.{name}", "missing") if v else None for v in (challenger, champion))
         failed = () if word == PASSED else (f"{word}, asked {PASSED}",)
         checks.append(Check(name, word, before, None, {"is": PASSED}, failed))
-    if challenger.tags.get("radsynth.rolled_back"):
-        step = f"`radsynth promote {challenger.name} --version {challenger.version}` brings it back"
-        failed = () if named else (f"v{challenger.version} was rolled back; {step}",)
+    if rolled_back:
+        held = "" if challenger in rolled_back else f"holds the weights of v{rolled_back[-1].version}, which "
+        what = f"v{version} {held}was"
+        step = f"`radsynth promote {challenger.name} --version {version}` brings it back"
+        failed = () if named else (f"{what} rolled back; {step}",)
         checks.append(Check("rolled back", "yes", None, None, {"is": "no, or named by --version"}, failed))
     return checks
 
@@ -217,6 +233,7 @@ def _facts(challenger: Version, champion: Version | None, named: bool) -> list[C
 def _score_xrays(
     root: Path, challenger: Version, champion: Version | None, settings: Settings
 ) -> tuple[list[Check], dict[str, Any]]:
+    from radsynth import schemas
     from radsynth.evaluation.rescore import FINDING, XRAY_FIGURES, compare, report_gan_figures
     from radsynth.training.chest_data import load_chest
     from radsynth.training.device import pick_device
@@ -233,6 +250,12 @@ def _score_xrays(
     if "test" not in sets:
         raise RadsynthError("no test picture to score the models on", where=chest / "manifest.parquet")
     encoder = read_json(chest / "embeddings" / "encoder.json")
+    frame, manifest = sets["test"].frame, schemas.CHEST.read(chest / "manifest.parquet")
+    unseen, check, left_out = _unseen(
+        root, challenger, champion, manifest, list(frame["subject_id"]), rules.least_patients
+    )
+    test = replace(sets["test"], frame=frame[frame["subject_id"].isin(unseen)].reset_index(drop=True))
+    subjects = test.frame["subject_id"].to_numpy()
 
     def scored(version: Version) -> Figures:
         gan, description = load_report_gan(version.folder)
@@ -246,19 +269,20 @@ def _score_xrays(
             gan.to(device.device),
             judge,
             sets["train"],
-            sets["test"],
+            test,
             samples=settings.evaluate_report_gan.samples_per_report,
             seed=settings.seed,
             device=device,
         )
 
-    subjects = sets["test"].frame["subject_id"].to_numpy()
-    compared, blocked = _compared(
-        scored,
-        challenger,
-        champion,
-        lambda a, b: compare(a, b, subjects, XRAY_FIGURES, settings.gate.repetitions, settings.seed),
-    )
+    compared, blocked = {}, []
+    if unseen:
+        compared, blocked = _compared(
+            scored,
+            challenger,
+            champion,
+            lambda a, b: compare(a, b, subjects, XRAY_FIGURES, settings.gate.repetitions, settings.seed),
+        )
     asked = {name: getattr(rules, name) for name in XRAY_FIGURES}
     checks = [_judge(name, compared.get(name), rule, rules.least_patients) for name, rule in asked.items()]
     checks += [
@@ -270,13 +294,14 @@ def _score_xrays(
         "manifest_sha256": sha256_of(chest / "manifest.parquet"),
         "judge_sha256": sha256_of(root / "models" / "classifier"),
         "views": list(shared),
-        "pictures": len(sets["test"]),
-        "patients": len(set(subjects)),
+        "pictures": len(test),
+        "patients": len(unseen),
+        **left_out,
         "samples_per_report": settings.evaluate_report_gan.samples_per_report,
         "seed": settings.seed,
         "repetitions": settings.gate.repetitions,
     }
-    return [*blocked, *checks], basis
+    return [check, *blocked, *checks], basis
 
 
 def _score_cts(
@@ -288,15 +313,26 @@ def _score_cts(
     from radsynth.evaluation.rescore import CT_FIGURES, compare, mri_to_ct_figures
     from radsynth.training.cyclegan import load_mri_to_ct
     from radsynth.training.device import pick_device
-    from radsynth.training.slices import read_heads
+    from radsynth.training.slices import Heads, paired_subjects, read_heads
 
     brain, rules = root / "data" / "brain", settings.gate.mri_to_ct
     manifest = schemas.VOLUMES.read(brain / "manifest.parquet")
     mr, ct = (read_heads(brain / "aligned", manifest, modality, "test") for modality in ("MR", "CT"))
+    people = paired_subjects(mr, ct)
+    unseen, check, left_out = _unseen(
+        root, challenger, champion, manifest, people or [*mr.subjects, *ct.subjects], rules.least_patients
+    )
     subjects: tuple[str, ...] = ()
+
+    def only_unseen(heads: Heads) -> Heads:
+        kept = [place for place, subject in enumerate(heads.subjects) if subject in unseen]
+        return replace(heads, rows=tuple(heads.rows[n] for n in kept), subjects=tuple(heads.subjects[n] for n in kept))
+
+    mr, ct = only_unseen(mr), only_unseen(ct)
 
     def scored(version: Version) -> Figures:
         nonlocal subjects
+        _require_same_grid(version.folder, brain / "aligned")
         model, _ = load_mri_to_ct(version.folder)
         model.networks.to(pick_device().device)
         model.atlases.to(pick_device().device)
@@ -314,10 +350,59 @@ def _score_cts(
     basis = {
         "manifest_sha256": sha256_of(brain / "manifest.parquet"),
         "patients": len(subjects),
+        **left_out,
         "seed": settings.seed,
         "repetitions": settings.gate.repetitions,
     }
-    return [*blocked, *checks], basis
+    return [check, *blocked, *checks], basis
+
+
+def _unseen(
+    root: Path,
+    challenger: Version,
+    champion: Version | None,
+    manifest: pd.DataFrame,
+    subjects: Sequence[str],
+    least: int,
+) -> tuple[set[str], Check, dict[str, Any]]:
+    """Test patients whom neither version learned from, the check that they are enough, and what the basis says.
+
+    Parameters
+    ----------
+    manifest
+        The CHEST or VOLUMES table of today.
+    subjects
+        Its test patients, as often as they come.
+    """
+    from radsynth.tracking.learned import learned_from
+
+    everybody, seen, unknown = set(subjects), set(), []
+    for role, version in (("challenger", challenger), ("champion", champion)):
+        if version is None:
+            continue
+        learned = learned_from(root, version, manifest)
+        if learned is None:
+            unknown.append(f"{role} v{version.version}")
+        seen |= learned or set()
+    unseen, left_out = everybody - seen, len(everybody & seen)
+    few = f"{len(unseen)} left, asked at least {least}: {left_out} of {len(everybody)} were learned from by"
+    failed = (f"{few} challenger or champion",) if left_out and len(unseen) < least else ()
+    definition = "test patients that neither model learned from"
+    if unknown:
+        definition += f"; not known of {' and '.join(unknown)}, whose data were not recorded or are no longer there"
+    asked = {"is": f"at least {least}"} if left_out else {}
+    check = Check("test patients", f"{len(unseen)} of {len(everybody)}", None, None, asked, failed, "", definition)
+    return unseen, check, {"patients_left_out": left_out, "learned_from_unknown": unknown}
+
+
+def _require_same_grid(model: Path, aligned: Path) -> None:
+    """One new CT may make another head the reference: heads then lie elsewhere, and in another size (docs/adr/0021)."""
+    from radsynth.volumes.common_grid import FILE
+
+    own, today = (sha256_of(folder / FILE)[:12] if (folder / FILE).is_file() else "none" for folder in (model, aligned))
+    if own != today or own == "none":
+        what = "the model cannot be scored on this test set: its heads are placed by another reference head or grid"
+        raise RadsynthError(what, got=f"{FILE} {own}", expected=today)
 
 
 _SCORERS = {"report-to-xray": _score_xrays, "mri-to-ct": _score_cts}

@@ -33,6 +33,7 @@ DECISIONS, CARDS = Path("mlruns/decisions"), Path("mlruns/cards")
 DESCRIPTION_CHARACTERS = 5000
 """What MLflow's database keeps of a description."""
 
+WEIGHTS = "/weights.safetensors"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 
@@ -87,6 +88,15 @@ class Resolved:
     folder: Path
     digest: str
     tags: dict[str, str]
+
+
+def same_weights(one: Version, other: Version) -> bool:
+    """Whether two versions hold the same weights, whatever they say of settings, data and code."""
+    digests = [
+        {digest for name, digest in json.loads(v.tags.get("radsynth.files", "{}")).items() if name.endswith(WEIGHTS)}
+        for v in (one, other)
+    ]
+    return one.version == other.version or (digests[0] == digests[1] != set())
 
 
 def model_folder(source: Path) -> Path:
@@ -193,7 +203,8 @@ def register(root: str | Path, name: str) -> Version:
     """Publish the finished training and register its model, with the alias `challenger`.
 
     The same training result (fingerprint and digest of what it wrote) has one version, however often this is called; a
-    registration that was broken off is completed. A version that is the champion already gets no alias.
+    registration that was broken off is completed. Where files of that version are damaged or gone, the model is logged
+    anew, as another version. A version that is the champion already gets no alias.
 
     Raises
     ------
@@ -221,7 +232,7 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
     mode
         ``enabled``, ``dry_run`` or ``disabled``; None is what the settings say.
     version
-        A version to promote in place of the finished training's; one that was rolled back comes back only so.
+        A version to promote in place of the finished training's; weights that were rolled back come back only so.
 
     Raises
     ------
@@ -238,7 +249,7 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
         challenger = register(root, name)
     with locked(root):
         there = versions(root, name)
-        challenger = next(v for v in there if v.version == challenger.version)
+        challenger = next(v for v in there if v.version == (version or challenger.version))
         champion = _aliased(there, CHAMPION)
         decision = decide(
             root,
@@ -249,9 +260,10 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
             settings=settings,
             files=_check_files,
             named=version is not None,
+            rolled_back=[v for v in there if v.tags.get("radsynth.rolled_back")],
         )
         if decision.outcome != "unchanged":
-            _settle(root, challenger, champion, decision)
+            _settle(root, challenger, champion, decision, there)
         _write_files(root, name)
     return decision
 
@@ -259,20 +271,31 @@ def promote(root: str | Path, name: str, *, mode: str | None = None, version: in
 def rollback(root: str | Path, name: str) -> Version:
     """Make the previous version the champion again, and the champion the previous one; twice is as before.
 
+    The champion is the one before any wait for the lock: what a gate at work promotes meanwhile is not undone.
+
     Raises
     ------
     RadsynthError
-        Where there is no previous version, or its files are not those that were registered.
+        Where there is no previous version, its files are not those that were registered, or another version became the
+        champion meanwhile.
     """
     known(name)
+    seen = find(root, name, CHAMPION)
     with locked(root):
         back, champion = find(root, name, PREVIOUS), find(root, name, CHAMPION)
+        if champion.version != seen.version:
+            raise RadsynthError(
+                f"{name}: another version became the champion while the rollback waited; nothing was moved",
+                got=f"champion v{champion.version}",
+                expected=f"v{seen.version}, to go back from",
+                next_step=f"`radsynth rollback {name}` again goes back from v{champion.version}",
+            )
         _check_files(back)
         move(
             root,
             name,
             aliases={CHAMPION: back.version, PREVIOUS: champion.version},
-            tags={back.version: {"radsynth.rolled_back": None}, champion.version: {"radsynth.rolled_back": "true"}},
+            tags=_restored(back, versions(root, name)) | {champion.version: {"radsynth.rolled_back": "true"}},
         )
         _write_files(root, name)
         return find(root, name, back.version)
@@ -322,15 +345,19 @@ def _register(root: Path, name: str, training: Training) -> Version:
 
     client, experiment = open_store(root)
     run, model = _published(client, experiment, training)
-    found = next((v for v in _versions(client, name) if _same_result(v, run)), None)
+    verdicts = verdict_facts(training)
+    same = [version for version in _versions(client, name) if _same_result(version, run)]
+    found = next((version for version in same if _is_whole(version)), None)
     if found is None:
+        if any(version.model_id == model.model_id for version in same) or not _holds(model, training):
+            run, model = _logged_anew(client, experiment, training, run, model)
         try:
             client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         source = Path(model.artifact_location)
-        facts = lasting_facts(training, run, file_digests(source)) | verdict_facts(training)
+        facts = lasting_facts(training, run, file_digests(source)) | verdicts
         created = client.create_model_version(
             name,
             source=str(source),
@@ -339,15 +366,18 @@ def _register(root: Path, name: str, training: Training) -> Version:
             model_id=model.model_id,
         )
         found = _version(created, {})
-    for key, value in verdict_facts(training).items():
-        if found.tags.get(key) != value:
-            client.set_model_version_tag(name, str(found.version), key, value)
+    for version in (*same, found):
+        for key, value in verdicts.items():
+            if version.tags.get(key) != value:
+                client.set_model_version_tag(name, str(version.version), key, value)
     if not {CHAMPION, CHALLENGER} & set(found.aliases):
         client.set_registered_model_alias(name, CHALLENGER, str(found.version))
     return find(root, name, found.version)
 
 
-def _settle(root: Path, challenger: Version, champion: Version | None, decision: Decision) -> None:
+def _settle(
+    root: Path, challenger: Version, champion: Version | None, decision: Decision, there: list[Version]
+) -> None:
     """Write a decision, and what follows from it, in one transaction."""
     from radsynth.tracking.card import card
     from radsynth.tracking.gate import to_tag
@@ -357,14 +387,23 @@ def _settle(root: Path, challenger: Version, champion: Version | None, decision:
         move(root, challenger.name, tags={number: {"radsynth.dry_run_decision": to_tag(decision)}})
         return
     tags: dict[str, str | None] = {"radsynth.gate": decision.verdict, "radsynth.gate_decision": to_tag(decision)}
+    others: dict[int, dict[str, str | None]] = {}
     if decision.outcome == "promoted":
-        aliases = {CHAMPION: number, PREVIOUS: champion.version} if champion else {CHAMPION: number}
+        aliases = {CHAMPION: number}
+        if champion and _is_whole(champion):  # else it is no way back
+            aliases[PREVIOUS] = champion.version
         if CHALLENGER in challenger.aliases:
             aliases[CHALLENGER] = None
-        tags["radsynth.rolled_back"] = None
+        others = _restored(challenger, there)
         tags["radsynth.card"] = card(challenger, decision)
         descriptions = {number: tags["radsynth.card"][:DESCRIPTION_CHARACTERS]}
-    move(root, challenger.name, aliases, {number: tags}, descriptions)
+    tags |= others.pop(number, {})
+    move(root, challenger.name, aliases, others | {number: tags}, descriptions)
+
+
+def _restored(version: Version, there: list[Version]) -> dict[int, dict[str, str | None]]:
+    """Tags by version: what comes back is no longer rolled back, nor is any version with the same weights."""
+    return {v.version: {"radsynth.rolled_back": None} for v in there if same_weights(v, version)}
 
 
 def _write_files(root: Path, name: str) -> None:
@@ -421,6 +460,33 @@ def _published(client: MlflowClient, experiment: str, training: Training) -> tup
     logged = client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'")
     ready = [model for model in logged if model.status.name == "READY"]
     return run, max(ready, key=lambda model: model.creation_timestamp)
+
+
+def _logged_anew(
+    client: MlflowClient, experiment: str, training: Training, run: Run, damaged: LoggedModel
+) -> tuple[Run, LoggedModel]:
+    """Run and logged model of a published training, in place of a logged model whose files are damaged or gone."""
+    from radsynth.tracking.publish import publish
+
+    # by these two tags `publish` finds a model to be there, and a run to be complete
+    client.set_logged_model_tags(damaged.model_id, {"radsynth.code_sha256": "damaged"})
+    client.set_tag(run.info.run_id, "radsynth.content", "damaged")
+    publish(training.root)
+    return _published(client, experiment, training)
+
+
+def _holds(model: LoggedModel, training: Training) -> bool:
+    """Whether a logged model holds what the training wrote."""
+    folder = Path(model.artifact_location) / "artifacts" / training.model.name
+    return folder.is_dir() and sha256_of(folder) == sha256_of(training.model)
+
+
+def _is_whole(version: Version) -> bool:
+    try:
+        _check_files(version)
+    except RadsynthError:
+        return False
+    return True
 
 
 def _same_result(version: Version, run: Run) -> bool:
