@@ -47,7 +47,10 @@ SUFFIXES = {
 MAX_DEPTH = 32
 MAX_ENTRIES = 1_000_000
 MAX_SECONDS = 60.0
-"""Longest wait for a child's next sign of life; a healthy file takes below one second."""
+"""Longest wait for a child's next sign of life, given for every file and every member of an archive; a healthy one
+takes below one second."""
+ALIVE: dict[str, Any] = {}
+"""The answer that says no more than that another member was read."""
 MAX_MEMORY_BYTES = 6 * 2**30
 """Address space of the child."""
 CHILD = "from radsynth.checks import serve; serve()"
@@ -268,7 +271,7 @@ class _Child:
             answer = json.loads(line)
             if answer is None:
                 return answers
-            if answer:  # an empty one is a sign of life
+            if answer != ALIVE:
                 answers.append(answer)
 
     def close(self) -> None:
@@ -325,20 +328,18 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="ascii")
     os.dup2(2, 1)  # what libraries print must not mix with the answers
 
-    def alive() -> None:
-        answers.write("{}\n")
+    def answer(said: Any) -> None:
+        answers.write(json.dumps(said) + "\n")
         answers.flush()
 
     for line in sys.stdin.buffer:
         task = json.loads(line)
         if task["kind"] == "dicom":
-            answers.write(json.dumps({"series": _is_series(task["files"])}) + "\n")
+            answer({"series": _is_series(task["files"])})
         else:
-            for verdict in _judge(task["kind"], task["path"], alive):
-                answers.write(json.dumps(asdict(verdict)) + "\n")
-                answers.flush()
-        answers.write("null\n")
-        answers.flush()
+            for verdict in _judge(task["kind"], task["path"], lambda: answer(ALIVE)):
+                answer(asdict(verdict))
+        answer(None)
 
 
 def _bound_memory() -> None:
@@ -367,7 +368,7 @@ def _is_series(files: Sequence[str]) -> bool:
 
 
 def _judge(kind: str, path: str, alive: Callable[[], None]) -> list[Verdict]:
-    """The verdicts on one file: one, or for an archive its own and those of its members, each a sign of life."""
+    """The verdicts on one file: one, or for an archive its own and those of its members, each told to `alive`."""
     if kind == "archive":
         members: list[Verdict] = []
         archive = _verdict(kind, path, lambda: members.extend(_members(path, alive)))

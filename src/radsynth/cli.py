@@ -280,7 +280,7 @@ def generate(out: str, **asked: Any) -> None:
     """
     from radsynth.use import generate as draw
 
-    pictures = draw(out=out, **asked)
+    pictures = draw(out=out, keep=False, **asked)
     click.echo(f"{out}: {_count(len(pictures), 'picture')} by {_model_of(pictures[0].about)}")
 
 
@@ -381,12 +381,12 @@ def _model_of(about: dict[str, Any]) -> str:
 
 
 def _one_line_usage() -> None:
-    """Run the command line; what Click finds wrong with the arguments is one line as well."""
+    """Run the command line; what Click finds wrong with the arguments is one line as well, but for the help."""
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        raise SystemExit(2) from None
+        error.show()
+        raise SystemExit(error.exit_code) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "radsynth"
         raise RadsynthError(error.format_message().rstrip("."), next_step=f"see `{path} --help`") from None

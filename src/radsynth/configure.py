@@ -7,7 +7,6 @@ https://dvc.org/doc/user-guide/experiment-management/hydra-composition
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,20 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
+def _quoted(override: str) -> str:
+    """The override as it is typed in a shell with its value in quotes, as Hydra asks of many signs; "" where it is."""
+    name, _, value = override.partition("=")
+    return "" if not value or set(value) & set("\"'\\\n") else f"'{name}=\"{value}\"'"
+
+
 def _help(error: Exception, folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    from hydra.errors import OverrideParseException
+
     for override in overrides:
         group, equals, option = override.partition("=")
         choices = sorted(path.stem for path in (folder / group).glob("*.yaml")) if group.isidentifier() else []
         if equals and choices and option not in choices:
             return {"got": repr(override), "expected": f"{group}=" + " | ".join(choices)}
-    found: dict[str, Any] = {"got": " ".join(overrides) or None}
-    found["expected"] = "group=option or section.setting=value, as in conf/"
-    if any(re.search(r"[^\w./,:+\[\]{}=-]", override) or not override.isascii() for override in overrides):
-        found["next_step"] = "quote a value with other characters: 'acquire_chest.path=\"/data/Müller (2)\"'"
-    return found
+    if isinstance(error, OverrideParseException) and (quoted := _quoted(error.override)):
+        return {"got": error.override, "next_step": f"quote the value: {quoted}"}
+    return {"got": " ".join(overrides) or None, "expected": "group=option or section.setting=value, as in conf/"}

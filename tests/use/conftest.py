@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +71,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = working_head(reference.voxels, reference.affine, "CT", "")
     write_common_grid(CommonGrid(common, **GRID, n4=False), folder / FILE)
     save_model(folder / "mri_to_ct", heads.state_dict(), described, [folder / FILE])
+    return folder
+
+
+@pytest.fixture
+def large_judge(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The classifier, trained on pictures of 64 pixels where the generator draws 32."""
+    folder = tmp_path_factory.mktemp("large") / "classifier"
+    shutil.copytree(models / "classifier", folder)
+    said = json.loads((folder / "model.json").read_text())
+    said["input"]["shape"] = [-1, 1, 64, 64]
+    (folder / "model.json").write_text(json.dumps(said))
     return folder
 
 

@@ -117,6 +117,12 @@ def test_a_model_that_is_no_judge_is_refused(image, models):
         explain(image, judge=models / "report_gan")
 
 
+def test_a_judge_of_pictures_of_another_size_is_refused(image, asked, large_judge):
+    with pytest.raises(RadsynthError, match=r"another size .*a judge for 64 pixels; expected 32 pixels; train both"):
+        explain(report=REPORT, **(asked | {"judge": large_judge}))
+    assert explain(image, judge=large_judge).picture.shape == (64, 64)
+
+
 def test_a_text_file_is_no_image(asked, tmp_path):
     (tmp_path / "x.png").write_text("hello")
     with pytest.raises(RadsynthError, match="not an image that is read here"):

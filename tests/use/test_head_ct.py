@@ -176,6 +176,14 @@ def test_the_sidecar_says_how_it_was_made_without_the_inputs_name(ct_series, ser
     assert "research only" in said["notice"]
 
 
+def test_an_output_that_cannot_be_written_is_told_before_the_work(mr, model, monkeypatch, tmp_path):
+    monkeypatch.setattr(head_ct, "align_new_mr", lambda *_: pytest.fail("placed"))
+    write_nifti(mr, tmp_path / "mr.nii.gz")
+    for out, form in (("mr.nii.gz/ct.nii.gz", "nifti"), ("mr.nii.gz/ct", "dicom")):
+        with pytest.raises(RadsynthError, match="cannot be written"):
+            translate(tmp_path / "mr.nii.gz", tmp_path / out, form=form, model=model)
+
+
 def flat(hu: int) -> Volume:
     return Volume(np.full((2, 2, 2), hu, np.int16), np.eye(4), "CT")
 

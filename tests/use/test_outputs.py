@@ -6,7 +6,7 @@ import pytest
 
 from radsynth.errors import RadsynthError
 from radsynth.files import write_json
-from radsynth.use.outputs import ABOUT, MADE_BY, check_file, check_folder, new_folder
+from radsynth.use.outputs import ABOUT, MADE_BY, check_file, check_folder, new_folder, try_to_write
 
 
 def test_what_is_there_is_not_overwritten_unless_forced(tmp_path):
@@ -107,6 +107,16 @@ def test_nothing_is_left_of_a_folder_whose_making_fails(tmp_path):
     with pytest.raises(ValueError, match="out of ink"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_of_writing_leaves_nothing_and_tells_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    try_to_write(tmp_path / "new" / "below" / "ct.nii.gz")
+    try_to_write(tmp_path / "ct.nii.gz")
+    for name in ("file/ct.nii.gz", "file/new/ct.nii.gz", "a" * 255):
+        with pytest.raises(RadsynthError, match="cannot be written"):
+            try_to_write(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_that_it_cannot_be_written_is_one_line(tmp_path):

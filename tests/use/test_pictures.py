@@ -107,7 +107,7 @@ def test_the_champion_of_the_checkout_is_asked_for_by_default(gan, monkeypatch):
     [
         ({"report": " .. XXXX"}, "the report has no words"),
         ({"report": ""}, "the report has no words"),
-        ({"report": "Large \udcff effusion."}, "the report is not UTF-8"),
+        ({"report": "Effusion \udcfc."}, r"report: the report is not text in UTF-8; got '.*udcfc"),
         ({}, "one source of reports is needed; got none"),
         ({"report": "a", "xml": "b"}, "got report and xml"),
         ({"report": "a", "n": 0}, "too few or too many pictures; got 0"),
@@ -152,6 +152,39 @@ def test_a_folder_that_is_there_is_kept_unless_forced(gan, tmp_path):
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_drawing(gan, monkeypatch, tmp_path):
+    monkeypatch.setattr("radsynth.use.pictures.draw_alone", lambda *_: pytest.fail("drawn"))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RadsynthError, match="cannot be written"):
+        generate(REPORT, tmp_path / "file" / "out", model=gan)
+
+
+def test_pixels_that_are_not_kept_are_in_their_files_alone(gan, tmp_path):
+    kept = generate(REPORT, tmp_path / "a", n=2, model=gan)
+    for picture, same in zip(generate(REPORT, tmp_path / "b", n=2, model=gan, keep=False), kept, strict=True):
+        assert picture.pixels.size == 0
+        assert picture.path.read_bytes() == same.path.read_bytes()
+        assert picture.about == same.about
+
+
+def test_pictures_are_written_while_others_are_drawn_and_are_there_whole_or_not_at_all(gan, monkeypatch, tmp_path):
+    from radsynth.use import pictures
+
+    there, draw = [], pictures.draw_alone
+
+    def draw_or_fail(*arguments):
+        there.append(len(list(tmp_path.rglob("*.png"))))
+        if len(there) == 3:
+            raise RadsynthError("enough")
+        return draw(*arguments)
+
+    monkeypatch.setattr(pictures, "draw_alone", draw_or_fail)
+    with pytest.raises(RadsynthError, match="enough"):
+        generate(REPORT, tmp_path / "out", n=3, model=gan)
+    assert there == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("kind", ["xml", "csv"])
 def test_a_folder_that_holds_the_reports_is_not_replaced(kind, gan, tmp_path):
     generate(REPORT, tmp_path / "out", model=gan)
@@ -171,12 +204,3 @@ def test_another_text_encoder_than_that_of_the_training_is_refused(models, tmp_p
     (tmp_path / "m" / "model.json").write_text(json.dumps(known))
     with pytest.raises(RadsynthError, match="not the one of the training"):
         generate(REPORT, model=str(tmp_path / "m"))
-
-
-def test_a_folder_that_cannot_be_made_is_told_before_anything_is_drawn(gan, monkeypatch, tmp_path):
-    from radsynth.use import pictures
-
-    monkeypatch.setattr(pictures, "draw_alone", lambda *_: pytest.fail("it was drawn"))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(RadsynthError, match="cannot be written"):
-        generate(REPORT, out=tmp_path / "file" / "out", model=gan)

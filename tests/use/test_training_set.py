@@ -15,8 +15,7 @@ from radsynth.reports.findings import label_text
 from radsynth.reports.parse import parse_reports
 from radsynth.sources.chest_folder import read_chest_folder
 from radsynth.sources.ids import id_of
-from radsynth.training.drawing import Drawer
-from radsynth.use import dataset, explain, generate, training_set
+from radsynth.use import dataset, generate, training_set
 from radsynth.use.judge import Judge
 from radsynth.use.training_set import Wanted, agrees, bars, read_plan, write_words
 from radsynth.vocabulary import FINDINGS, SIDED_FINDINGS
@@ -155,8 +154,8 @@ def test_each_finding_is_judged_at_the_judges_own_threshold_or_at_the_one_given(
         (b"finding,side,count\nmass,up,2\n", "line 2: no such side; got 'up'"),
         (b"finding,side,count\nedema,left,2\n", "line 2: edema has no side"),
         (b"finding,side,count\nmass,left,0\n", "line 2: not a number of pictures; got '0'"),
-        (b"finding,side,count\nmass,left," + b"9" * 5000 + b"\n", "line 2: not a number of pictures"),
         (b"finding,side,count\nmass,left,2.5\n", "line 2: not a number of pictures"),
+        (b"finding,side,count\nmass,left," + b"9" * 5000 + b"\n", "line 2: not a number of pictures; got '999"),
         (b"finding,side,count\nmass,left,20000\n", "too few or too many pictures; got 20000"),
         (b"finding,side,count\n\xff,left,2\n", "not a readable CSV table in UTF-8"),
     ],
@@ -180,6 +179,12 @@ def test_a_plan_may_be_written_in_capitals_with_spaces(tmp_path):
     assert read_plan(tmp_path / "plan.csv") == [Wanted("mass", "left", 2), Wanted("normal", "", 1)]
 
 
+def test_a_judge_of_pictures_of_another_size_is_refused(asked, large_judge, tmp_path):
+    with pytest.raises(RadsynthError, match=r"another size .*a judge for 64 pixels; expected 32 pixels; train both"):
+        dataset(PLAN, tmp_path / "set", **(asked | {"judge": large_judge}))
+    assert not (tmp_path / "set").exists()
+
+
 def test_a_threshold_that_is_no_probability_is_refused(asked):
     with pytest.raises(RadsynthError, match="is no probability"):
         dataset(PLAN, threshold=1.5, **asked)
@@ -190,11 +195,3 @@ def test_a_finding_that_the_model_has_not_learned_is_refused(asked, monkeypatch,
     with pytest.raises(RadsynthError, match=r"not learned .*got mass; expected .*effusion"):
         dataset(PLAN, tmp_path / "set", **asked)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_judge_of_another_picture_size_is_refused(asked, monkeypatch, tmp_path):
-    monkeypatch.setattr(training_set.Judge, "size", 2 * Drawer(asked["model"]).size)
-    with pytest.raises(RadsynthError, match="trained on pictures of another size"):
-        dataset(PLAN, tmp_path / "set", **asked)
-    with pytest.raises(RadsynthError, match="trained on pictures of another size"):
-        explain(report="Large left effusion.", **asked)

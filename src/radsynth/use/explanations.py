@@ -98,7 +98,8 @@ def explain(
     Raises
     ------
     RadsynthError
-        Where there is neither image nor report, one cannot be read, or a parameter is out of range.
+        Where there is neither image nor report, one cannot be read, a parameter is out of range, or the judge was
+        trained on pictures of another size than the model draws.
     """
     if image is None and report is None:
         raise RadsynthError("nothing to explain", got="neither", expected="an image, a report or both")

@@ -19,7 +19,7 @@ from radsynth.synthetic_dicom import NOTICE
 from radsynth.tracking.registry import Resolved, resolve
 from radsynth.training.cyclegan import MriToCt, load_mri_to_ct, translate_volume
 from radsynth.training.device import pick_device
-from radsynth.use.outputs import ABOUT, check_file, check_folder, new_folder, require_writable, writing
+from radsynth.use.outputs import ABOUT, check_file, check_folder, new_folder, try_to_write, writing
 from radsynth.use.provenance import about, title
 from radsynth.volumes.align import Aligned, align_new_mr
 from radsynth.volumes.common_grid import FILE, read_common_grid
@@ -78,14 +78,14 @@ def translate(
     target = None if out is None else _target(out, form, force, mr)
     if not Path(mr).exists():
         raise RadsynthError("no such file or folder", where=mr)
-    if target is not None:
-        require_writable(target)
     resolved = resolve(root, MODEL, model)
     common = read_common_grid(resolved.folder / FILE)
     networks, _ = load_mri_to_ct(resolved.folder)
     native = _read_mr(Path(mr))
     if form == "dicom":
         require_right_angles(native)
+    if target is not None:
+        try_to_write(target)
     print("placing the head on the model's grid", file=sys.stderr)
     aligned = align_new_mr(mr, common)
     networks.networks.to(pick_device().device)

@@ -57,19 +57,19 @@ class Judge:
         return int(self.description["input"]["shape"][-1])
 
     def require_size(self, size: int) -> None:
-        """Refuse to judge pictures of another size than it was trained on: it would answer, and be wrong.
+        """Refuse to judge pictures of another size than the judge was trained on: it would answer, and wrongly.
 
         Raises
         ------
         RadsynthError
-            With both sizes.
+            Where `size`, pixels, is another.
         """
         if size != self.size:
             raise RadsynthError(
                 "the judge was trained on pictures of another size than the model draws",
-                got=f"{self.size} pixels",
+                got=f"a judge for {self.size} pixels",
                 expected=f"{size} pixels",
-                next_step="name another by --judge, or train one in the model's profile",
+                next_step="train both on the same X-rays (`dvc repro`), or name another judge with --judge",
             )
 
     def scores(self, pictures: np.ndarray) -> np.ndarray:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from radsynth.errors import RadsynthError
@@ -113,6 +113,19 @@ def new_folder(out: Path) -> Iterator[Path]:
         yield temporary
 
 
+def try_to_write(out: Path) -> None:
+    """See before long work that `out` can be made; nothing is left of the trial.
+
+    Raises
+    ------
+    RadsynthError
+        Where no folder can be made in the folder of `out`, or in the nearest one above it that is there.
+    """
+    there = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    with writing(out), TemporaryDirectory(dir=there, prefix=f".{out.name}.", suffix=".tmp"):
+        pass
+
+
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
     """Turn what the system says against writing `out` into one line for the user."""
@@ -120,11 +133,3 @@ def writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RadsynthError(f"cannot be written ({error.strerror or error})", where=out) from None
-
-
-def require_writable(out: Path) -> None:
-    """Refuse, before the work, a place where nothing can be written."""
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass

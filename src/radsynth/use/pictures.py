@@ -6,7 +6,7 @@ import csv
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Picture:
     Parameters
     ----------
     pixels
-        float32 (S, S), -1..1, bright = dense; the patient's left is on the right.
+        float32 (S, S), -1..1, bright = dense; the patient's left is on the right. (0, 0) where it is in its file alone.
     about
         What its sidecar says: model, report, seed, settings.
     path
@@ -61,6 +61,7 @@ def generate(
     form: str = "png",
     model: str = "champion",
     force: bool = False,
+    keep: bool = True,
     root: str | Path = ".",
 ) -> list[Picture]:
     """Draw chest X-rays from one report or many.
@@ -85,6 +86,8 @@ def generate(
         Alias, version or model folder.
     force
         Replace `out` where an earlier command made it.
+    keep
+        Return the pixels of pictures that are written as well; without them memory does not grow with their number.
     root
         The checkout whose registry is asked.
 
@@ -108,9 +111,9 @@ def generate(
     ignored = [[finding for finding in unknown if values[finding] == 1] for values in read]
     if names := ", ".join(sorted(set().union(*ignored))):
         print(f"not drawn, since too few reports of the training name it: {names}", file=sys.stderr)
-    jobs = [(place, sample, prompt_) for place, prompt_ in enumerate(reports) for sample in range(n)]
 
-    def pictures() -> Iterator[Picture]:
+    def drawn() -> Iterator[Picture]:
+        jobs = [(place, sample, prompt_) for place, prompt_ in enumerate(reports) for sample in range(n)]
         for number, (place, sample, prompt_) in enumerate(track(jobs, "drawing", unit="pictures")):
             pixels = draw_alone(drawer, prompt_, seed + number, view)
             facts = {"report": prompt_, "report_number": place + 1, "sample": sample + 1, "seed": seed + number}
@@ -121,14 +124,15 @@ def generate(
             yield Picture(pixels, common | facts, None)
 
     if target is None:
-        return list(pictures())
-    drawn = []
-    with new_folder(target) as folder:  # before the first is drawn: where it cannot be made, nothing is lost
-        for picture in pictures():
+        return list(drawn())
+    with new_folder(target) as folder:
+        written = []
+        for picture in drawn():
             name = _write(picture, folder, form, title(resolved))
-            drawn.append(Picture(picture.pixels, picture.about, target / name))
-        write_json(folder / ABOUT, common | {"pictures": [p.path.name for p in drawn if p.path]})
-    return drawn
+            pixels = picture.pixels if keep else np.empty((0, 0), np.float32)
+            written.append(replace(picture, pixels=pixels, path=target / name))
+        write_json(folder / ABOUT, common | {"pictures": [picture.path.name for picture in written]})
+    return written
 
 
 def not_learned(drawer: Drawer) -> list[str]:
@@ -168,13 +172,22 @@ def one_prompt(text: str, where: object = None) -> str:
 
 
 def _worded(findings: str, impression: str, where: object) -> str:
-    if any("\udc80" <= letter <= "\udcff" for letter in findings + impression):  # bytes that the shell passed on
-        raise RadsynthError("the report is not UTF-8", where=where, next_step="write it in UTF-8")
     found = prompt(findings, impression)
     if not any(letter.isalpha() for letter in found):
         got = repr(f"{findings} {impression}".strip()[:60])
         raise RadsynthError("the report has no words", where=where, got=got, expected="findings or an impression")
+    if not _is_unicode(found):
+        raise RadsynthError("the report is not text in UTF-8", where=where, got=ascii(found[:60]))
     return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written; bytes of a command line that are no UTF-8 become surrogates, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reports(report: str | None, xml: str | Path | None, table: str | Path | None) -> list[str]:

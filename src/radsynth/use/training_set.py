@@ -51,9 +51,10 @@ CARD = """# Synthetic chest X-rays
 - `rejected/`: the pictures on which the judge disagreed, with the same columns in `rejected.csv`.
 - `plan.csv` and `about.json`: what was asked for, and all digests.
 
-`radsynth configure chest=folder acquire_chest.path=<this folder>/images` reads the accepted ones. Do not put them into
-one table with real data for that pipeline: it deals all subjects into training, validation and test. They are for a
-training of your own, beside real ones; what that brings is measured by its stage `evaluate_utility`.
+`radsynth configure chest=folder acquire_chest.path=<this folder>/images` reads the accepted ones, alone. They are for
+a training of one's own, where they stay out of validation and test: mixed into a folder of real pictures, radsynth's
+`split_chest` would deal them into validation and test too. What they add to real ones is measured by its stage
+`evaluate_utility`.
 
 ## Provenance
 
@@ -70,6 +71,8 @@ training of your own, beside real ones; what that brings is measured by its stag
 - Never use them to evaluate: a set made from a model's idea of a finding says nothing about patients.
 """
 MAX_PLAN_BYTES = 2**20
+MAX_DIGITS = 9
+"""Of a count; Python refuses to read numbers of thousands."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,8 @@ def dataset(
     Raises
     ------
     RadsynthError
-        Where the plan cannot be read or asks for what is not there or not learned, or `out` must not be written.
+        Where the plan cannot be read or asks for what is not there or not learned, the judge was trained on pictures of
+        another size than the model draws, or `out` must not be written.
     """
     lines = read_plan(plan) if isinstance(plan, str | Path) else [_wanted(*row, "plan") for row in plan]
     total = sum(line.count for line in lines)
@@ -234,8 +238,9 @@ def _wanted(finding: str, side: str, count: int | str, where: object) -> Wanted:
     if side and finding not in SIDED_FINDINGS:
         raise RadsynthError(f"{finding} has no side", where=where, got=repr(side), expected="nothing")
     number = str(count).strip()
-    if not (number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0):
-        raise RadsynthError("not a number of pictures", where=where, got=repr(count)[:40], expected="1 or more")
+    if not (number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS and int(number) > 0):
+        got, most = repr(count)[:80], 10**MAX_DIGITS - 1
+        raise RadsynthError("not a number of pictures", where=where, got=got, expected=f"1 to {most}")
     return Wanted(finding, side, int(number))
 
 
