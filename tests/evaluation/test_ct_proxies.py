@@ -5,14 +5,13 @@ from torch import nn
 
 from radsynth.evaluation.ct_proxies import (
     HuHistogram,
-    cycle_error,
     features_of,
     mutual_information,
     slice_distance,
     slice_pictures,
 )
 from radsynth.evaluation.features import FeatureSpace
-from radsynth.training.cyclegan import MriToCt
+from radsynth.training.cyclegan import MriToCt, cycle_error
 from radsynth.training.device import cpu_device
 
 WINDOW = (-1000.0, 1000.0)

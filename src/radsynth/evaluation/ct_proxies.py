@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from radsynth.evaluation.copies import from_array
 from radsynth.evaluation.distribution import kid
 from radsynth.evaluation.features import FeatureSpace, extract
 from radsynth.evaluation.intervals import Interval
-from radsynth.training.cyclegan import MriToCt, slices_of, start_of, translate
 from radsynth.training.device import Device
 from radsynth.training.slices import hu_to_unit
 
@@ -70,38 +68,6 @@ def mutual_information(mr: np.ndarray, ct: np.ndarray, window: tuple[float, floa
 
     joint = np.histogram2d(mr.clip(0, 1), ct.clip(*window), BINS, [(0, 1), window])[0]
     return float(mutual_info_score(None, None, contingency=joint))
-
-
-@torch.inference_mode()
-def cycle_error(
-    model: MriToCt, volume: np.ndarray, depth_mm: np.ndarray, modality: str, places: np.ndarray, batch_size: int = 8
-) -> float:
-    """Mean |volume - what comes back after both translations| inside the head: 0..1 of an MR, HU of a CT.
-
-    Parameters
-    ----------
-    volume, depth_mm
-        (Z, Y, X) of a head of `modality`, ``"MR"`` or ``"CT"``.
-    places
-        (N,) int: the slices to look at.
-    """
-    there, back = ("ct", "mr") if modality == "MR" else ("mr", "ct")
-    device = next(model.networks["mr_to_ct"].parameters()).device
-    total, count = 0.0, 0
-    for first in range(0, len(places), batch_size):
-        rows = places[first : first + batch_size]
-        slices = slices_of(volume[rows], depth_mm[rows], rows, modality, model, device)
-        image = slices.image
-        for to, by in ((there, f"{back}_to_{there}"), (back, f"{there}_to_{back}")):
-            start = start_of(image, slices, model.atlases, to)
-            image = translate(model.networks[by], image, slices.geometry, start, model.head_channels).clamp(-1, 1)
-        inside = torch.from_numpy(depth_mm[rows] > 0)
-        difference = (image - slices.image)[:, 0].cpu()[inside].abs()
-        total, count = total + float(difference.double().sum()), count + len(difference)
-    if not count:
-        return float("nan")
-    low, high = model.hu_window
-    return total / count * ((high - low) if modality == "CT" else 1.0) / 2
 
 
 def slice_pictures(ct: np.ndarray, inside: np.ndarray, places: np.ndarray, window: tuple[float, float]) -> np.ndarray:

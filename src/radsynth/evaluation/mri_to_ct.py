@@ -15,13 +15,13 @@ from torch import nn
 from radsynth.evaluation import ct_anatomy, ct_fidelity, ct_proxies, synthrad
 from radsynth.evaluation.baselines_ct import hu_quantiles, match_histogram, mean_ct, median_ct
 from radsynth.evaluation.ct_anatomy import anatomy_figures
-from radsynth.evaluation.ct_proxies import HuHistogram, cycle_error, mutual_information, slice_pictures
+from radsynth.evaluation.ct_proxies import HuHistogram, mutual_information, slice_pictures
 from radsynth.evaluation.ct_uncertainty import ESTIMATES, area_under, maps_of_doubt, rank_correlation, risk_coverage
 from radsynth.evaluation.entries import entry
 from radsynth.evaluation.features import FeatureSpace
 from radsynth.evaluation.intervals import Interval, bootstrap_interval
 from radsynth.evaluation.synthrad import synthrad_figures, widened
-from radsynth.training.cyclegan import MriToCt, translate_volume
+from radsynth.training.cyclegan import MriToCt, cycle_error, translate_volume
 from radsynth.training.device import Device
 from radsynth.training.slices import Heads, densities, head_in_both, image_channel, paired_subjects, unit_to_hu
 
