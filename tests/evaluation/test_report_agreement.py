@@ -10,9 +10,7 @@ from radsynth.evaluation.report_agreement import (
     auroc,
     auroc_share,
     octave_power,
-    patient_weights,
     spread_share,
-    weighted_auroc,
 )
 from radsynth.training.scores import kernel_distance
 
@@ -33,14 +31,19 @@ def test_unknown_labels_are_left_out() -> None:
     assert auroc(scores, labels) == 1.0
 
 
-def test_weights_count_rows_as_often_as_repeating_them(rng: np.random.Generator) -> None:
-    labels = np.append(rng.integers(0, 2, 30).astype(float), np.nan)
-    scores = np.round(rng.normal(0, 1, 31), 1)
-    weights = patient_weights(np.arange(31) // 2, 20, 0)
-    assert (weights[0] == 1).all()
-    assert (weights[:, 0:30:2] == weights[:, 1:31:2]).all(), "both rows of a patient are drawn together"
-    repeated = [auroc(*(np.repeat(x, w.astype(int)) for x in (scores, labels))) for w in weights]
-    np.testing.assert_allclose(weighted_auroc([scores, scores], labels, weights), repeated)
+def test_samples_are_averaged_and_unknown_labels_and_findings_without_both_classes_left_out(
+    rng: np.random.Generator,
+) -> None:
+    labels = rng.integers(0, 2, (60, 3)).astype(float)
+    labels[::7, 0], labels[:, 1] = np.nan, 1
+    real, *drawn = np.round(rng.normal(np.nan_to_num(labels), 1, (4, 60, 3)), 1)
+    found = auroc_share(drawn, real, labels, np.arange(3), np.arange(60) // 2, 20, 0)
+    for k in (0, 2):
+        known = ~np.isnan(labels[:, k])
+        on_real, *on_drawn = (roc_auc_score(labels[known, k], scores[known, k]) for scores in (real, *drawn))
+        assert [side.value for side in found["by_finding"][k]] == pytest.approx([np.mean(on_drawn), on_real])
+    assert np.isnan([side.value for side in found["by_finding"][1]]).all()
+    assert found["drawn"].value == pytest.approx(np.mean([found["by_finding"][k][0].value for k in (0, 2)]))
 
 
 def test_perfect_drawings_share_one_and_shuffled_ones_nothing(rng: np.random.Generator) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from radsynth.evaluation.intervals import Interval
+from radsynth.evaluation.ranking import patient_draws, ranking_figures
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -47,53 +48,6 @@ def mean_auroc(scores: np.ndarray, labels: np.ndarray, columns: np.ndarray) -> f
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
-def patient_weights(subjects: np.ndarray, repetitions: int, seed: int) -> np.ndarray:
-    """How often each row counts, first in the data as they are, then in bootstrap draws of patients.
-
-    Parameters
-    ----------
-    subjects
-        (n,) patient of each row; all rows of a patient are drawn together.
-
-    Returns
-    -------
-    numpy.ndarray
-        (1 + repetitions, n), the first row ones.
-    """
-    people, member = np.unique(subjects, return_inverse=True)
-    share = np.full(len(people), 1 / len(people))
-    times = np.random.default_rng(seed).multinomial(len(people), share, repetitions)
-    return np.concatenate([np.ones((1, len(people))), times])[:, member.reshape(-1)]
-
-
-def weighted_auroc(scores: list[np.ndarray], labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`auroc` of rows that count as often as `weights` says, the mean over several sets of scores.
-
-    Parameters
-    ----------
-    scores
-        (n,) each.
-    labels
-        (n,) 1, 0 or NaN.
-    weights
-        (B, n).
-
-    Returns
-    -------
-    numpy.ndarray
-        (B,), NaN where positives or negatives are missing.
-    """
-    positive, negative = labels == 1, labels == 0
-    above = np.zeros((positive.sum(), negative.sum()))
-    for one in scores:
-        p, n = one[positive][:, None], one[negative][None]
-        above += (p > n) + 0.5 * (p == n)
-    w, v = weights[:, positive], weights[:, negative]
-    pairs = w.sum(1) * v.sum(1)
-    wins = np.einsum("bi,bi->b", w @ above, v) / len(scores)
-    return np.where(pairs > 0, wins / np.where(pairs > 0, pairs, 1), np.nan)
-
-
 def auroc_share(
     drawn: list[np.ndarray],
     real: np.ndarray,
@@ -126,11 +80,11 @@ def auroc_share(
         Intervals of ``share``, ``drawn`` and ``real`` (the mean AUROCs); ``by_finding`` holds for each of `columns` the
         intervals of its AUROC ``(drawn, real)``.
     """
-    weights = patient_weights(subjects, repetitions, seed)
+    draws = patient_draws(subjects, repetitions, seed)
     people = len(np.unique(subjects))
-    of_drawn = [weighted_auroc([d[:, k] for d in drawn], labels[:, k], weights) for k in columns]
-    of_real = [weighted_auroc([real[:, k]], labels[:, k], weights) for k in columns]
-    on_drawn, on_real = (_mean_of_known(found, len(weights)) for found in (of_drawn, of_real))
+    of_drawn = [np.mean([ranking_figures(d[:, k], labels[:, k], draws)[0] for d in drawn], 0) for k in columns]
+    of_real = [ranking_figures(real[:, k], labels[:, k], draws)[0] for k in columns]
+    on_drawn, on_real = (_mean_of_known(found, len(draws)) for found in (of_drawn, of_real))
     return {
         "share": _interval((on_drawn - 0.5) / (on_real - 0.5), people),
         "drawn": _interval(on_drawn, people),
