@@ -27,7 +27,7 @@ def entry(
     ----------
     value, floor, worst_case
         The figure; the same measured on real against real pictures; and on input that is as bad as can be. An
-        `Interval` carries its 95 % bootstrap interval over patients.
+        `Interval` carries its 95 % interval over patients.
     split, seeds
         Which pictures were measured, and the seeds of what was drawn.
     feature_space
