@@ -44,23 +44,23 @@ def ranking_figures(scores: np.ndarray, labels: np.ndarray, draws: np.ndarray) -
     ----------
     Hanley & McNeil 1982; Zhu 2004, "Recall, Precision and Average Precision".
     """
-    known = np.flatnonzero(~np.isnan(labels))
-    order = known[np.argsort(-scores[known], kind="stable")]
-    ordered, positive = scores[order], labels[order] == 1
+    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    positive, negative = (rows[np.argsort(scores[rows], kind="stable")] for rows in (positive, negative))
     found = np.full((2, len(draws)), np.nan)
-    if not positive.any() or positive.all():
+    if not len(positive) or not len(negative):
         return found
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-    step = max(BLOCK // len(order), 1)
+    thresholds, starts = np.unique(scores[positive], return_index=True)  # only positives gain recall
+    lower, upper = (np.searchsorted(scores[negative], thresholds, side) for side in ("left", "right"))
+    step = max(BLOCK // (len(positive) + len(negative)), 1)
     for start in range(0, len(draws), step):
-        block = draws[start : start + step, order].astype(np.float64)
-        true = np.cumsum(block * positive, 1)[:, ends]
-        false = np.cumsum(block * ~positive, 1)[:, ends]
-        more_true, more_false = (np.diff(part, axis=1, prepend=0) for part in (true, false))
+        block = draws[start : start + step]
+        gained = np.add.reduceat(block[:, positive], starts, axis=1, dtype=np.float64)
+        below = np.zeros((len(block), len(negative) + 1))
+        np.cumsum(block[:, negative], axis=1, out=below[:, 1:])
+        true, false = gained[:, ::-1].cumsum(1)[:, ::-1], below[:, -1:] - below[:, lower]  # at or above a threshold
         with np.errstate(divide="ignore", invalid="ignore"):
-            area = (more_false * (true - more_true / 2)).sum(1) / (true[:, -1] * false[:, -1])
-            precision = np.nan_to_num(true / (true + false))
-            average = (more_true * precision).sum(1) / true[:, -1]
-        average[false[:, -1] == 0] = np.nan
+            area = (gained * (below[:, lower] + below[:, upper])).sum(1) / (2 * true[:, 0] * below[:, -1])
+            average = (gained * np.nan_to_num(true / (true + false))).sum(1) / true[:, 0]
+        average[below[:, -1] == 0] = np.nan
         found[:, start : start + step] = area, average
     return found
