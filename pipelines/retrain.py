@@ -6,7 +6,6 @@ this flow again is always safe, and all that it adds is when, in which order, an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -186,27 +185,23 @@ def judged(root: Path) -> set[str]:
     path = root / STATE / "judged.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     there = pages.published(root)
-    return {
-        name for name, recipe in RECIPES.items() if recipe.training in there and known.get(name) == _result(root, name)
-    }
+    found = {name for name, recipe in RECIPES.items() if recipe.training in there}
+    return {name for name in found if known.get(name) == _result(root, there, name)}
 
 
 def remember(root: Path, name: ModelName) -> None:
     """Note that the gate has judged what is published of a model."""
     path = root / STATE / "judged.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[name] = _result(root, name)
+    known[name] = _result(root, pages.published(root), name)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(known, indent=2, sort_keys=True), encoding="utf-8")
     os.replace(temporary, path)
 
 
-def _result(root: Path, name: str) -> dict[str, str | None]:
-    """What is published of a model, and the settings of the gate by digest."""
+def _result(root: Path, published: dict[str, dict[str, str]], name: str) -> dict[str, Any]:
+    """What is published of a model, and how the gate is set."""
     path = root / "params.yaml"
     settings = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-    asked = json.dumps((settings or {}).get("gate"), sort_keys=True)
-    return {
-        "content": pages.published(root).get(RECIPES[name].training, {}).get("content"),
-        "gate": hashlib.sha256(asked.encode()).hexdigest(),
-    }
+    content = published.get(RECIPES[name].training, {}).get("content")
+    return {"content": content, "gate": (settings or {}).get("gate")}

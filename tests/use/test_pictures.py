@@ -77,6 +77,13 @@ def test_a_png_says_what_it_is(gan, tmp_path):
     assert image.mode.startswith("I;16")
 
 
+def test_a_png_is_read_back_with_the_grey_values_that_were_drawn(gan, tmp_path):
+    (picture,) = generate(REPORT, tmp_path / "out", model=gan)
+    own, stored = decode(picture.path.read_bytes(), ""), stored_values(picture.pixels)
+    np.testing.assert_array_equal(own.pixels, stored)
+    assert (own.window_low, own.window_high) == (0, 65535)
+
+
 def test_a_dicom_holds_the_picture_and_is_valid(gan, tmp_path, dicom_errors):
     (picture,) = generate(REPORT, tmp_path / "out", form="dicom", model=gan)
     assert dicom_errors(picture.path) == []

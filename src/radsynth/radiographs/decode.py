@@ -8,14 +8,15 @@ import zlib
 import numpy as np
 
 from radsynth.errors import InputQuarantined, InputRefused
-from radsynth.radiographs.radiograph import MAX_FILE_BYTES, Radiograph, jpeg_size, require_size
+from radsynth.radiographs.radiograph import DRAWN_BY, MAX_FILE_BYTES, Radiograph, jpeg_size, require_size
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _MAX_SCANS = 100
 """A progressive JPEG decodes its whole picture once a scan; thousands of scans are an attack."""
 
-_OWN_SOFTWARE, _OWN_TEXTS_END = b"tEXtSoftware\0radsynth ", 4096
-"""In the first bytes of a picture that `radsynth` drew: of 16 bits, its range is the whole of them."""
+_OWN_TEXT = b"tEXtSoftware\0" + DRAWN_BY.encode()
+_TEXTS_END = 4096
+"""Text chunks are looked for in as many first bytes."""
 
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND", b"gAMA", b"pHYs", b"tEXt", b"tIME", b"sBIT", b"bKGD", b"cHRM", b"sRGB"}
 
@@ -76,7 +77,7 @@ def _decode_png(data: bytes, name: str) -> Radiograph:
     if pixels is None:
         return _decode_with_pillow(data, name, "PNG")
     bits = 8 * pixels.itemsize
-    window = (0.0, 65535.0) if bits == 16 and _OWN_SOFTWARE in data[:_OWN_TEXTS_END] else (None, None)
+    window = (0.0, 65535.0) if bits == 16 and _OWN_TEXT in data[:_TEXTS_END] else (None, None)
     return Radiograph(pixels, bits, "MONOCHROME2", "unknown", "PNG", *window)
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from radsynth.errors import InputQuarantined, InputRefused
 
+DRAWN_BY = "radsynth "
+"""How the ``Software`` of a PNG begins that radsynth drew: its grey values are absolute, 0..65535 is -1..1."""
+
 MAX_PIXELS = 40_000_000
 """Largest picture that is decoded; the largest chest detectors have 20 million pixels."""
 

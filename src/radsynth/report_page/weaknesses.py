@@ -58,11 +58,14 @@ def _no_better_than_simple(metrics: dict[str, Any]) -> Iterator[str]:
     for name, entry in entries.items():
         for baseline in BASELINES:
             own, other = ends(entry), ends(entries.get(f"{name}_{baseline}"))
-            gain = entries.get(f"{name}_gain_on_{baseline}")
             if own is None or other is None:
                 continue
-            if ends(gain)[0] <= 0 if ends(gain) else own[0] <= other[1] and other[0] <= own[1]:
-                in_pairs = f"; gain in pairs {_with_interval(gain)}" if gain else ""
+            gain = entries.get(f"{name}_gain_on_{baseline}")
+            in_pairs, gained = "", ends(gain)
+            alike = own[0] <= other[1] and other[0] <= own[1]
+            if gained:
+                alike, in_pairs = gained[0] <= 0, f"; gain in pairs {_with_interval(gain)}"
+            if alike:
                 yield (
                     f"{named(name)} is not beyond doubt better than that of the baseline {named(baseline).lower()}: "
                     f"{_with_interval(entry)} against {_with_interval(entries[f'{name}_{baseline}'])}{in_pairs}."

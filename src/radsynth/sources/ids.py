@@ -16,14 +16,18 @@ def id_of(name: str, kind: str = "s") -> str:
     return kind + hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it can be written; bytes of a file's name or a command line that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shown_name(path: str | Path) -> str | None:
     """For a name that is not UTF-8, which no table can hold, one with the other bytes escaped; None for any other."""
-    name = str(path)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name).decode(errors="backslashreplace")
-    return None
+    return None if is_utf8(str(path)) else os.fsencode(path).decode(errors="backslashreplace")
 
 
 def openi_id(name: str, kind: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from radsynth.files import read_json
 from radsynth.tracking.facts import PASSED
 from radsynth.tracking.gate import number, shown
+from radsynth.tracking.learned import SOURCES
 
 if TYPE_CHECKING:
     from radsynth.tracking.gate import Check, Decision
@@ -29,7 +30,6 @@ NOT_FOR = (
     "Not for diagnosis, treatment or dose planning, and not for any decision about a person: nothing that it draws is "
     "a finding about anybody."
 )
-SOURCES = {"report-to-xray": "chest_source", "mri-to-ct": "brain_source"}
 UNSURE_AUROC = 0.7
 """A finding that the judge reads off drawn pictures with less is listed as a limit."""
 
@@ -87,7 +87,7 @@ def card(version: Version, decision: Decision) -> str:
 def _data(version: Version) -> list[str]:
     tags = version.tags
     told = {
-        "source": tags.get(f"radsynth.{SOURCES[version.name]}"),
+        "source": tags.get(SOURCES[version.name]),
         "validation of the data": tags.get("radsynth.validation"),
         "memorisation check": tags.get("radsynth.memorisation"),
     }
@@ -119,7 +119,7 @@ def _carried(version: Version, described: dict[str, Any]) -> list[str]:
     whose = {
         "phantom": "The heads are phantoms, of no person.",
         "unknown": f"Whether the heads are people is unknown: as long as it is, {protect}",
-    }.get(version.tags.get(f"radsynth.{SOURCES[version.name]}", "unknown"), f"The heads are people: {protect}")
+    }.get(version.tags.get(SOURCES[version.name], "unknown"), f"The heads are people: {protect}")
     return ["## What it carries of its data", *(f"- {text}" for text in found), whose, ""]
 
 
@@ -140,7 +140,7 @@ def _figures(figures: list[Check], decision: Decision) -> list[str]:
 
 def _limits(version: Version, decision: Decision, figures: list[Check]) -> list[str]:
     tags, found = version.tags, []
-    if tags.get(f"radsynth.{SOURCES[version.name]}") == "phantom":
+    if tags.get(SOURCES[version.name]) == "phantom":
         found.append(
             "Trained on drawn phantoms, on no patient: what it makes of real input has not been measured here."
         )

@@ -115,7 +115,7 @@ def _chest(root: Path, digests: dict[str, str], folder: Path) -> Sides:
     raw = read_chest_folder(folder)
     reports, unreadable = parse_reports(raw.reports)
     refused = len(raw.quarantine) + len(unreadable)
-    held = set(xrays["source_sha256"]) | set(manifest["source_sha256"])
+    held = set(xrays["source_sha256"])
     paths = dict(zip(raw.images["image_id"], map(Path, raw.images["container"], raw.images["member"]), strict=True))
     fresh = [image_id for image_id, path in paths.items() if _sha256(read_image(path)) not in held]
     known = len(paths) - len(fresh)

@@ -313,7 +313,7 @@ def _score_cts(
     from radsynth.evaluation.rescore import CT_FIGURES, compare, mri_to_ct_figures
     from radsynth.training.cyclegan import load_mri_to_ct
     from radsynth.training.device import pick_device
-    from radsynth.training.slices import Heads, paired_subjects, read_heads
+    from radsynth.training.slices import paired_subjects, read_heads
 
     brain, rules = root / "data" / "brain", settings.gate.mri_to_ct
     manifest = schemas.VOLUMES.read(brain / "manifest.parquet")
@@ -324,11 +324,7 @@ def _score_cts(
     )
     subjects: tuple[str, ...] = ()
 
-    def only_unseen(heads: Heads) -> Heads:
-        kept = [place for place, subject in enumerate(heads.subjects) if subject in unseen]
-        return replace(heads, rows=tuple(heads.rows[n] for n in kept), subjects=tuple(heads.subjects[n] for n in kept))
-
-    mr, ct = only_unseen(mr), only_unseen(ct)
+    mr, ct = (heads.only([subject for subject in heads.subjects if subject in unseen]) for heads in (mr, ct))
 
     def scored(version: Version) -> Figures:
         nonlocal subjects

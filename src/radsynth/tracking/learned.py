@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MANIFESTS = {"report-to-xray": "data/chest/manifest.parquet", "mri-to-ct": "data/brain/manifest.parquet"}
 SOURCES = {"report-to-xray": "radsynth.chest_source", "mri-to-ct": "radsynth.brain_source"}
+"""The tag that says where a version's data come from."""
 
 
 def learned_from(root: Path, version: Version, manifest: pd.DataFrame) -> set[str] | None:

@@ -443,9 +443,8 @@ def unpaired_proxy(model: MriToCt, mr: Heads, ct: Heads, autocast: bool = False)
     for place in range(len(ct.rows)):
         image, depth = ct.volume(place)
         real.append(image[depth > 0].clip(*model.hu_window))
-        cycles.append(
-            cycle_error(model, image, depth, "CT", np.flatnonzero((depth > 0).any((1, 2))), autocast=autocast)
-        )
+        shown = np.flatnonzero((depth > 0).any((1, 2)))
+        cycles.append(cycle_error(model, image, depth, "CT", shown, autocast=autocast))
     return {
         "histogram_hu": histogram_distance(np.concatenate(synthetic), np.concatenate(real)),
         "cycle_hu": float(np.mean(cycles)),

@@ -15,9 +15,11 @@ import numpy as np
 from radsynth.errors import RadsynthError
 from radsynth.files import write_json
 from radsynth.progress import track
+from radsynth.radiographs.radiograph import DRAWN_BY
 from radsynth.radiographs.write import png_bytes, stored_values, write_xray_dicom
 from radsynth.reports.findings import label_text
 from radsynth.reports.parse import check_report
+from radsynth.sources.ids import is_utf8
 from radsynth.synthetic_dicom import NOTICE
 from radsynth.tracking.registry import resolve
 from radsynth.training.drawing import MAX_SEED, Drawer, prompt
@@ -176,18 +178,9 @@ def _worded(findings: str, impression: str, where: object) -> str:
     if not any(letter.isalpha() for letter in found):
         got = repr(f"{findings} {impression}".strip()[:60])
         raise RadsynthError("the report has no words", where=where, got=got, expected="findings or an impression")
-    if not _is_unicode(found):
+    if not is_utf8(found):
         raise RadsynthError("the report is not text in UTF-8", where=where, got=ascii(found[:60]))
     return found
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it can be written; bytes of a command line that are no UTF-8 become surrogates, which cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _reports(report: str | None, xml: str | Path | None, table: str | Path | None) -> list[str]:
@@ -249,4 +242,4 @@ def _write(picture: Picture, folder: Path, form: str, software: str) -> str:
 
 def png_texts(software: str) -> dict[str, str]:
     """What the text chunks of a synthetic picture say."""
-    return {"Description": NOTICE, "Software": f"radsynth {software}", "Disclaimer": "research only, not for diagnosis"}
+    return {"Description": NOTICE, "Software": DRAWN_BY + software, "Disclaimer": "research only, not for diagnosis"}
